@@ -1,0 +1,64 @@
+# make book   runs every notebook and builds the book      make test   runs all tests
+# make lab    opens the notebooks in JupyterLab            make help   lists the rest
+# Needs python3 (>= 3.11) and make. Everything goes into .venv; a second call reinstalls nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PROFILE ?= fast
+ARGS ?=
+EXTRAS := faces,nobody,book,dev
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.gendkit-installed
+
+# Two threads: the same speed everywhere and no fight for cores.
+export OMP_NUM_THREADS ?= 2
+export HF_HUB_OFFLINE ?= 1
+export TRANSFORMERS_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM := false
+export MPLBACKEND := agg
+export PYTHONUTF8 := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export JUPYTER_PLATFORM_DIRS := 1
+
+.PHONY: help install book test test-book lint format notebooks lab clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP) ## make .venv and install the exact versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("gendkit needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+book: $(STAMP) ## run the notebooks (PROFILE=fast) and build _build/html
+	$(BIN)/python book/build.py --profile $(PROFILE) $(ARGS)
+
+test: $(STAMP) ## all tests; each notebook is one of them
+	$(BIN)/python -m pytest $(ARGS)
+
+test-book: $(STAMP) ## the tests of the built book: links, alt text, headless browser
+	GENDKIT_REQUIRE_BOOK=1 $(BIN)/python -m pytest tests/test_book.py tests/test_browser.py $(ARGS)
+
+lint: $(STAMP) ## style of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## repair the style of the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(STAMP) ## make every notebooks/NN_slug.ipynb again from its .py
+	$(BIN)/jupytext --to ipynb --update notebooks/[0-9]*.py
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	cd notebooks && ../$(BIN)/jupyter lab
+
+clean: ## remove what was built, keep .venv
+	rm -rf _build .pytest_cache .ruff_cache
