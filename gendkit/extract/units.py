@@ -1,0 +1,150 @@
+"""What an extraction has to do: one unit of work for each video or image of its inputs."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gendkit import manifest
+
+VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+class ExtractError(ValueError):
+    """An extraction cannot start; the message says what came and how to fix it."""
+
+
+def find_units(inputs: Any, root: str | Path | None, method: str) -> list[dict]:
+    """List what to do.
+
+    Args:
+        inputs: as for `gendkit.extract.run`.
+        root: folder that the paths of a table are relative to.
+        method: name of the method for inputs without a manifest.
+
+    Returns:
+        One dict per video or image: source (file), mask (file or ""), folder (of its crops, relative), row (manifest).
+
+    Raises:
+        ExtractError: no inputs, a table without root, or a manifest of frames.
+        FileNotFoundError: an input does not exist.
+    """
+    if isinstance(inputs, str | Path) and Path(inputs).suffix.lower() == ".csv":
+        table, root = manifest.read(inputs), Path(root or Path(inputs).parent)
+    elif isinstance(inputs, pd.DataFrame):
+        if root is None:
+            raise ExtractError(
+                "got a table without root; pass root=, the folder its paths are relative to."
+            )
+        table = manifest.validate(inputs)
+    else:
+        return _units_of_files(inputs, method)
+    if "frame" in table:
+        raise ExtractError(
+            "got a manifest of frames (it has a column 'frame'), expected one row per video."
+        )
+    if table.empty:
+        raise ExtractError("the manifest has no rows; expected at least one video.")
+    return [
+        _unit(row, manifest.resolve(root, row["path"]), root) for row in table.to_dict("records")
+    ]
+
+
+def _units_of_files(inputs: Any, method: str) -> list[dict]:
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if not given:
+        raise ExtractError("no inputs; give a manifest, a folder or files.")
+    units: list[dict] = []
+    for item in map(Path, given):
+        if not item.exists() and not item.is_symlink():
+            raise FileNotFoundError(
+                f"got {str(item)!r}, expected a manifest, a folder, a video or an image; check the path"
+            )
+        base = item if item.is_dir() else item.parent
+        files = _media(item) if item.is_dir() else [item]
+        dataset = _plain_name(base.resolve().name) or "files"
+        names = [_plain_name(f.relative_to(base).with_suffix("").as_posix()) for f in files]
+        for file, name in zip(files, names, strict=True):
+            # a.mp4 beside a.avi: keep the ending, so that each has its own id
+            name = (
+                name if names.count(name) == 1 else _plain_name(file.relative_to(base).as_posix())
+            )
+            units.append(
+                _unit(_row(file.relative_to(base).as_posix(), dataset, method, name), file, base)
+            )
+        if not files:
+            units.append(
+                {
+                    **_unit(_row(item.name, dataset, method, "(none)"), item, base),
+                    "empty_folder": True,
+                }
+            )
+    taken: dict[str, int] = {}
+    for unit in units:
+        count = taken[unit["folder"]] = taken.get(unit["folder"], 0) + 1
+        if count > 1:
+            row = {**unit["row"], "video_id": f"{unit['row']['video_id']}~{count}"}
+            unit.update(row=row, folder=_folder(row))
+    return units
+
+
+def _media(folder: Path) -> list[Path]:
+    found = []
+    for at, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(at) / n
+            for n in names
+            if Path(n).suffix.lower() in VIDEOS + IMAGES and not n.startswith(".")
+        ]
+    return sorted(found)
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"[\\\0:]", "_", name)
+
+
+def _row(path: str, dataset: str, method: str, video_id: str) -> dict:
+    return {
+        "path": path,
+        "dataset": dataset,
+        "method": method,
+        "compression": "",
+        "video_id": video_id,
+        "source_id": video_id,
+        "label": int(method != "real"),
+        "role": "",
+    }
+
+
+def _folder(row: dict) -> str:
+    parts = [row["dataset"], row["method"], row["compression"], row["video_id"]]
+    return "/".join(part for part in parts if part)
+
+
+def _unit(row: dict, source: Path, root: Path) -> dict:
+    mask = str(manifest.resolve(root, row["mask_path"])) if row.get("mask_path") else ""
+    folder = _folder(row)
+    manifest.resolve(".", folder)  # refuses ids that would leave the output folder
+    return {"source": str(source), "mask": mask, "folder": folder, "row": row}
+
+
+def quick_hash(path: Path) -> str:
+    """Recognise a file by its size and its first and last 64 KiB; "" where it cannot be read."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            head = handle.read(65536)
+            handle.seek(max(0, size - 65536))
+            return hashlib.sha256(str(size).encode() + head + handle.read(65536)).hexdigest()[:32]
+    except OSError:
+        return ""
+
+
+def mask_hash(path: str) -> str:
+    """`quick_hash` of a mask; "" where there is none."""
+    return quick_hash(Path(path)) if path else ""

@@ -1,0 +1,362 @@
+"""Tests of gendkit.extract with a stand-in for the face engine that finds red squares."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from gendkit import extract, manifest, video
+from gendkit.faces import Face
+
+
+def landmarks_in(box: np.ndarray) -> np.ndarray:
+    """A rough face of 68 points inside a box."""
+    t = np.linspace(np.pi, 0, 17)
+    circle = np.linspace(0, 2 * np.pi, 7)[:-1]
+    points = np.concatenate([
+        np.stack([0.5 + 0.45 * np.cos(t), 0.3 + 0.6 * np.sin(t)], 1),
+        np.stack([np.linspace(0.15, 0.85, 10), np.full(10, 0.2)], 1),
+        np.stack([np.full(9, 0.5), np.linspace(0.3, 0.55, 9)], 1),
+        np.stack([0.3 + 0.08 * np.cos(circle), 0.3 + 0.03 * np.sin(circle)], 1),
+        np.stack([0.7 + 0.08 * np.cos(circle), 0.3 + 0.03 * np.sin(circle)], 1),
+        np.stack([np.linspace(0.35, 0.65, 20), np.full(20, 0.72)], 1),
+    ])  # fmt: skip
+    return (box[:2] + points * (box[2:] - box[:2])).astype(np.float32)
+
+
+@dataclass
+class RedSquares:
+    """Finds red squares in the left and in the right half of an image; works like FaceEngine."""
+
+    delay: float = 0.0
+
+    @property
+    def settings(self) -> dict:
+        return {"engine": "red squares"}
+
+    def __call__(self, images):
+        time.sleep(self.delay * len(images))
+        return [self._find(image) for image in images]
+
+    def _find(self, image):
+        found = []
+        red = (image[..., 0] > 150) & (image[..., 1] < 90)
+        for half in (slice(0, 48), slice(48, None)):
+            part = np.zeros_like(red)
+            part[:, half] = red[:, half]
+            y, x = np.nonzero(part)
+            if len(x) > 30:
+                box = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1], np.float32)
+                found.append(Face(box, float(len(x)) / 100, landmarks_in(box)))
+        return found
+
+
+def clip(n: int = 12, squares=((8, 12, 32),), without=()) -> np.ndarray:
+    """Frames 96 x 64 with red squares (x, y, side) that drift; frames in `without` show none."""
+    frames = np.full((n, 64, 96, 3), 60, np.uint8)
+    frames += 5 * np.arange(n, dtype=np.uint8)[:, None, None, None]
+    for k in range(n):
+        for x, y, side in squares if k not in without else ():
+            frames[k, y : y + side, x + k // 4 : x + k // 4 + side] = (210, 30, 40)
+    return frames
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """All files of a folder with their bytes."""
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    root = tmp_path / "data"
+    root.mkdir()
+    rows = []
+    for k in range(4):
+        for method in ("real", "FS"):
+            path = f"{method}/{k:03d}.mp4"
+            video.write_video(root / path, clip(squares=((6 + 2 * k, 12, 32),)), crf=12)
+            rows.append({"path": path, "dataset": "toy", "method": method, "compression": "", "video_id": f"{k:03d}",
+                         "source_id": f"{k:03d}", "label": int(method != "real"), "role": "fit"})  # fmt: skip
+    manifest.write(pd.DataFrame(rows), root / "manifest.csv")
+    return root
+
+
+def run(inputs, out, **options):
+    options = {"engine": RedSquares(), "n_frames": 4, "size": 32, **options}
+    return extract.run(inputs, out, **options)
+
+
+def test_manifest_to_crops(data, tmp_path):
+    done = run(data / "manifest.csv", tmp_path / "out")
+    assert (done.report["status"] == "ok").all() and len(done.report) == 8
+    assert len(done.crops) == 32 and set(done.crops["frame"]) == {0, 3, 7, 11}
+    first = done.crops.iloc[0]
+    assert (
+        first["path"] == "toy/real/000/00000.png"
+        and first["role"] == "fit"
+        and first["n_faces"] == 1
+    )
+    x0, y0, x1, y1 = map(float, first["box"].split())
+    assert abs(x0 - 6) <= 1 and abs(y1 - 44) <= 1
+    for path in done.crops["path"]:
+        with Image.open(tmp_path / "out" / path) as crop:
+            assert crop.size == (32, 32) and crop.mode == "RGB"
+    again = manifest.read(tmp_path / "out" / "manifest.csv")
+    assert list(again["path"]) == list(done.crops["path"])
+    assert list(pd.read_csv(tmp_path / "out" / "report.csv")["n_faces"]) == [4] * 8
+    assert len(manifest.pairs(again)) == 16
+
+
+def test_crops_show_the_frame_they_name(data, tmp_path):
+    done = run(data / "manifest.csv", tmp_path / "out", rule="all", scale=2.0)
+    one = done.crops[done.crops["path"].str.startswith("toy/real/000/")]
+    levels = [np.asarray(Image.open(tmp_path / "out" / p))[16, -4:, 1].mean() for p in one["path"]]
+    assert list(one["frame"]) == list(range(12))
+    assert np.abs(np.array(levels) - 60 - 5 * np.arange(12)).max() < 2.4  # grey rises by 5 a frame
+
+
+def test_what_is_done_is_not_done_again(data, tmp_path):
+    run(data / "manifest.csv", tmp_path / "out")
+    before = tree(tmp_path / "out")
+
+    class Never(RedSquares):
+        def __call__(self, images):
+            raise AssertionError("asked for a finished video")
+
+    again = run(data / "manifest.csv", tmp_path / "out", engine=Never())
+    assert tree(tmp_path / "out") == before and len(again.crops) == 32
+    (tmp_path / "out" / "toy/FS/001/00003.png").unlink()
+    run(data / "manifest.csv", tmp_path / "out")
+    assert tree(tmp_path / "out") == before
+
+
+def test_a_changed_video_is_done_again(data, tmp_path):
+    run(data / "manifest.csv", tmp_path / "out")
+    video.write_video(data / "FS/002.mp4", clip(squares=()), crf=12)
+    done = run(data / "manifest.csv", tmp_path / "out")
+    assert done.report.set_index("path")["status"]["FS/002.mp4"] == "no_face"
+    assert not (tmp_path / "out" / "toy/FS/002").exists() and len(done.crops) == 28
+
+
+def test_two_workers_give_the_same_files(data, tmp_path):
+    run(data / "manifest.csv", tmp_path / "one")
+    run(data / "manifest.csv", tmp_path / "two", workers=2)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_extract import RedSquares, run
+run(sys.argv[2], sys.argv[3], engine=RedSquares(delay=0.1))
+"""
+
+
+def test_killed_half_way_and_rerun_gives_the_same_bytes(data, tmp_path):
+    run(data / "manifest.csv", tmp_path / "whole")
+    out = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        str(Path(__file__).parent),
+        str(data / "manifest.csv"),
+        str(out),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while (
+        len(list(out.rglob(".units/**/*.json"))) < 3
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    n_done = len(list(out.rglob(".units/**/*.json")))
+    assert 3 <= n_done < 8, f"{n_done} of 8 videos done when killed"
+    assert not (out / "manifest.csv").exists()
+    # what a kill in the middle of a video leaves behind
+    for stale in (out / "toy/real/.003.tmp-0123456789ab", out / "toy/FS/.003.old-0123456789ab"):
+        stale.mkdir(parents=True)
+        (stale / "00000.png").write_bytes(b"half")
+    (out / "toy/FS/003").mkdir(parents=True, exist_ok=True)
+    (out / "toy/FS/003/00099.png").write_bytes(b"no record was written for this folder")
+    run(data / "manifest.csv", out)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_broken_inputs_each_get_a_row(tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    good = video.write_video(folder / "good.mp4", clip(), crf=12).read_bytes()
+    video.write_video(folder / "noface.mp4", clip(squares=()), crf=12)
+    (folder / "cut.mp4").write_bytes(good[: int(len(good) * 0.93)])
+    (folder / "headless.mp4").write_bytes(good[:300])
+    (folder / "text.mp4").write_text("not a video\n" * 30)
+    (folder / "zero.mp4").touch()
+    (folder / "bad.png").write_text("not an image")
+    (folder / "gone.mp4").symlink_to(folder / "nowhere.mp4")
+    (folder / "notes.txt").write_text("ignored")
+    Image.fromarray(clip()[0]).save(folder / "picture.png")
+    done = run(folder, tmp_path / "out", rule="all")
+    rows = done.report.set_index("path")
+    status = rows["status"].to_dict()
+    assert status == {
+        "bad.png": "unreadable", "cut.mp4": "partial", "gone.mp4": "unreadable", "good.mp4": "ok",
+        "headless.mp4": "unreadable", "noface.mp4": "no_face", "picture.png": "ok", "text.mp4": "unreadable",
+        "zero.mp4": "empty",
+    }  # fmt: skip
+    assert (
+        "of 12 frames readable" in rows["message"]["cut.mp4"]
+        and 0 < rows["n_faces"]["cut.mp4"] < 12
+    )
+    assert "no face found in 12 frames" in rows["message"]["noface.mp4"]
+    assert "another kind of file" in rows["message"]["text.mp4"]
+    assert (
+        "0 bytes" in rows["message"]["zero.mp4"] and "does not exist" in rows["message"]["gone.mp4"]
+    )
+    assert "as an image" in rows["message"]["bad.png"]
+    assert not rows["message"].str.contains(str(tmp_path)).any()
+    assert (done.crops["method"] == "unlabelled").all() and (done.crops["label"] == 1).all()
+    assert set(done.crops["video_id"]) == {"good", "cut", "picture"}
+    before = tree(tmp_path / "out")
+    run(folder, tmp_path / "out", rule="all")
+    assert tree(tmp_path / "out") == before
+
+
+def test_empty_folder(tmp_path):
+    (tmp_path / "nothing").mkdir()
+    done = run(tmp_path / "nothing", tmp_path / "out")
+    assert list(done.report["status"]) == ["empty"] and "no video" in done.report["message"][0]
+    assert len(done.crops) == 0 and list(done.crops.columns)[:8] == manifest.COLUMNS
+    assert (tmp_path / "out" / "manifest.csv").read_text().startswith("path,dataset")
+
+
+def test_files_of_one_name_keep_apart(tmp_path):
+    for path in ("a/x.mp4", "b/x.mp4", "b/x.avi"):
+        codec = "mjpeg" if path.endswith("avi") else "libx264"
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        video.write_video(tmp_path / path, clip(4), codec=codec)
+    done = run([tmp_path / "a" / "x.mp4", tmp_path / "b"], tmp_path / "out", method="real")
+    assert list(done.report["status"]) == ["ok"] * 3
+    assert done.crops["path"].is_unique and done.crops["video_id"].nunique() == 3
+    same = run([tmp_path / "a" / "x.mp4"] * 2, tmp_path / "twice")
+    assert list(same.report["video_id"]) == ["x", "x~2"]
+
+
+def test_other_settings_are_refused(data, tmp_path):
+    run(data / "manifest.csv", tmp_path / "out")
+    with pytest.raises(extract.ExtractError, match="scale: there 1.3, asked 1.5.*another folder"):
+        run(data / "manifest.csv", tmp_path / "out", scale=1.5)
+    other = type("Other", (RedSquares,), {"settings": {"engine": "blue squares"}})()
+    with pytest.raises(
+        extract.ExtractError, match="engine.engine: there 'red squares', asked 'blue"
+    ):
+        run(data / "manifest.csv", tmp_path / "out", engine=other)
+    (tmp_path / "out" / "provenance.json").unlink()
+    with pytest.raises(extract.ExtractError, match="without provenance"):
+        run(data / "manifest.csv", tmp_path / "out")
+
+
+def test_a_second_run_in_the_same_folder_is_refused(data, tmp_path):
+    class Nested(RedSquares):
+        def __call__(self, images):
+            run(data / "manifest.csv", tmp_path / "out")
+
+    with pytest.raises(extract.ExtractError, match="another extraction"):
+        run(data / "manifest.csv", tmp_path / "out", engine=Nested())
+
+
+def test_an_error_of_the_engine_is_not_hidden(data, tmp_path):
+    class Broken(RedSquares):
+        def __call__(self, images):
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(data / "manifest.csv", tmp_path / "out", engine=Broken())
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_frames_without_a_face_are_counted(tmp_path):
+    path = video.write_video(tmp_path / "v" / "v.mp4", clip(12, without=(0, 5, 6)), crf=12)
+    done = run(path, tmp_path / "all", rule="all")
+    row = done.report.iloc[0]
+    assert (row["status"], row["n_asked"], row["n_faces"]) == ("partial", 12, 9)
+    assert "no face in 3 of 12 frames" in row["message"]
+    # "at_least" tries 6, 0, 11, 3, 9, ... until four frames gave a face
+    done = run(path, tmp_path / "least", rule="at_least")
+    row = done.report.iloc[0]
+    assert (row["status"], row["n_asked"], row["n_faces"]) == ("ok", 6, 4)
+    order = video.sample(12, "at_least")
+    assert list(done.crops["frame"]) == sorted(k for k in order[:6] if k not in (0, 5, 6))
+    done = run(path, tmp_path / "many", rule="at_least", n_frames=10)
+    assert (
+        done.report.iloc[0]["status"] == "partial"
+        and "only 9 of 10" in done.report.iloc[0]["message"]
+    )
+
+
+def test_policies_with_two_faces(tmp_path):
+    squares = ((4, 4, 20), (58, 20, 32))
+    root = tmp_path / "data"
+    video.write_video(root / "FS/0.mp4", clip(4, squares), crf=12)
+    mask = np.zeros((4, 64, 96), np.float32)
+    mask[:, 6:20, 6:20] = 1
+    video.write_video(root / "masks/0.mp4", mask)
+    row = {"path": "FS/0.mp4", "dataset": "toy", "method": "FS", "compression": "c23", "video_id": "0",
+           "source_id": "0", "label": 1, "role": "", "mask_path": "masks/0.mp4"}  # fmt: skip
+    table = pd.DataFrame([row])
+    left = {}
+    for policy in ("largest", "mask", "all"):
+        done = run(table, tmp_path / policy, root=root, policy=policy, rule="all")
+        left[policy] = [float(box.split()[0]) < 48 for box in done.crops["box"]]
+        assert done.report["n_several"][0] == 4 and set(done.crops["n_faces"]) == {2}
+        assert done.crops["path"][0].startswith("toy/FS/c23/0/00000")
+    assert left["largest"] == [False] * 4 and left["mask"] == [True] * 4
+    assert sorted(left["all"]) == [False] * 4 + [True] * 4 and set(done.crops["face"]) == {0, 1}
+    table["mask_path"] = "FS/none.mp4"
+    done = run(table, tmp_path / "nomask", root=root, policy="mask", rule="all")
+    assert (
+        done.report["status"][0] == "partial"
+        and "largest face was taken" in done.report["message"][0]
+    )
+
+
+def test_wrong_use(data, tmp_path):
+    table = manifest.read(data / "manifest.csv")
+    cases = [
+        ((table,), {}, "pass root="),
+        ((table.assign(frame=0),), {"root": data}, "manifest of frames"),
+        (([],), {}, "no inputs"),
+        ((data,), {"rule": "random"}, "use one of"),
+        ((data,), {"policy": "best"}, "use one of"),
+        ((data,), {"n_frames": 0}, "at least 1"),
+        ((data,), {"scale": 0}, "scale > 0"),
+    ]
+    for args, options, message in cases:
+        with pytest.raises(extract.ExtractError, match=message):
+            run(*args, tmp_path / "out", **options)
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        run(data / "none.mp4", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_provenance_names_what_made_the_crops(data, tmp_path):
+    from gendkit.repro import read_json
+
+    run(data / "manifest.csv", tmp_path / "out", rule="fixed_stride", stride=3)
+    record = read_json(tmp_path / "out" / "provenance.json")
+    assert record["spec"] == {
+        "rule": "fixed_stride", "n_frames": None, "stride": 3, "scale": 1.3, "size": 32, "policy": "largest",
+        "interpolation": "bilinear", "engine": {"engine": "red squares"},
+    }  # fmt: skip
+    assert "numpy" in record["code"]["versions"]
