@@ -1,0 +1,95 @@
+"""Train the embedded detector: GenD in small, on the fit people of Nobody's Faces.
+
+    python -m gendkit.nobody.train_detector --out data/weights/detector
+
+Writes the LayerNorm adapter with its head, the threshold that was fixed on the select people, and the
+figures for the card. Chapters 0 and 10 load it; chapter 7 trains its own in front of the reader.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from gendkit import evaluate, extract, metrics, model, repro, train
+
+RECIPE = train.TrainConfig(epochs=8, learning_rate=1e-2, min_learning_rate=1e-3)
+
+
+def threshold_of(scores: pd.DataFrame) -> dict:
+    """Fix the threshold of a detector where reals and fakes err alike.
+
+    Args:
+        scores: Scores of the select people (`evaluate.score`).
+
+    Returns:
+        value in [0, 1], the rule with its set, and the counts it rests on: false_alarms of n_real
+        reals, hits of n_fake fakes.
+    """
+    videos = metrics.video_scores(scores)
+    label, p_fake = videos["label"].to_numpy(), videos["p_fake"].to_numpy()
+    _, value = metrics.eer(label, p_fake)
+    called = p_fake >= value
+    return {
+        "value": value,
+        "rule": "equal error rate on the videos of the role select of Nobody's Faces",
+        "false_alarms": int(called[label == 0].sum()),
+        "n_real": int((label == 0).sum()),
+        "hits": int(called[label == 1].sum()),
+        "n_fake": int((label == 1).sum()),
+    }
+
+
+def run(out: str | Path, work: str | Path, n_frames: int, seed: int) -> pd.DataFrame:
+    """Extract crops, start the head from the linear probe, tune, calibrate, save.
+
+    Args:
+        out: Folder for adapter_config.json, adapter_model.safetensors, gend_config.json,
+            threshold.json and metrics.json.
+        work: Folder for the run; a rerun goes on there.
+        n_frames: Frames per video.
+        seed: Seed of the run.
+
+    Returns:
+        AUROC with intervals on the report people (`evaluate.report`).
+    """
+    out, work = Path(out), Path(work)
+    videos = repro.data_dir() / "nobody" / "manifest.csv"
+    extraction = extract.run(videos, n_frames=n_frames, workers=2)
+    crops, crops_dir = extraction.crops, extraction.folder
+    fit = crops[crops["role"] == "fit"]
+    repro.seed_all(seed)
+    detector = model.build("embedded", head="LinearNorm", feature_scale=10.0)
+    model.init_head(detector, train.cache_features(detector, fit, crops_dir), fit["label"])
+    config = replace(RECIPE, seed=seed)
+    result = train.train(model.tune_layernorm(detector), crops, crops_dir, config, work / "runs")
+    model.save_adapter(result.model, out)
+
+    scores = evaluate.score(result.model, crops[crops["role"] != "fit"], crops_dir)
+    threshold = threshold_of(scores[scores["role"] == "select"])
+    repro.write_json(out / "threshold.json", threshold | {"n_frames": n_frames})
+    table = evaluate.report(scores, seed=seed)
+    repro.write_json(out / "metrics.json", table.to_dict("records"))
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the recipe from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="gendkit weights detector",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", default="data/weights/detector", help="folder of the adapter")
+    parser.add_argument("--work", default="_build/detector", help="folder for the run")
+    parser.add_argument("--n-frames", type=int, default=8, help="frames per video (default 8)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the run (default 0)")
+    args = parser.parse_args(argv)
+    print(run(args.out, args.work, args.n_frames, args.seed).round(3).to_string(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
