@@ -1,0 +1,236 @@
+"""Run every notebook of the book and build its HTML, which opens from disk with no network.
+
+    python book/build.py                         the fast profile into _build/html
+    python book/build.py --only 04               one notebook; the others become short notes
+    python book/build.py --only 04 -p seed=1     with another parameter; unknown names are refused
+    python book/build.py --profile full          parameters from notebooks/params/full
+
+jupyter-book is not allowed to execute anything: it exits 0 on a failing cell and reuses results that an edit of
+gendkit has made wrong. papermill runs the notebooks first (nbrun.py), then the pages are built with every warning
+as an error.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from nbfigures import FigureError, publish  # noqa: E402
+from nbrun import BUILD, PROFILES, ROOT, BookError, Run, run_notebook  # noqa: E402
+
+BUDGET_S = {"fast": 90, "demo": 1200, "full": None}
+THEBE = re.compile(
+    r"<script>const THEBE_JS_URL.*?</script>"
+    r"|<script[^>]*sphinx-thebe\.js[^>]*></script>"
+    r"|<link[^>]*sphinx-thebe\.css[^>]*/>",
+    re.DOTALL,
+)
+GENERATED = ("book/status",)  # pages that the build writes itself
+
+
+def toc(path: Path = ROOT / "book" / "_toc.yml") -> list[str]:
+    """Pages of the book in reading order, without suffix."""
+    content = yaml.safe_load(path.read_text("utf-8"))
+    chapters = [c["file"] for part in content["parts"] for c in part["chapters"]]
+    return [content["root"], *chapters]
+
+
+def notebooks(pages: Sequence[str], only: Sequence[str] = (), folder: Path = ROOT) -> list[Path]:
+    """The notebooks among the pages, as .ipynb paths; `only` keeps those that start with one of its words."""
+    found = [folder / f"{page}.ipynb" for page in pages if page.startswith("notebooks/")]
+    for word in only:
+        if not any(n.stem.startswith(word) for n in found):
+            known = ", ".join(n.stem for n in found)
+            raise BookError(f"--only {word}: no such notebook in book/_toc.yml; known: {known}")
+    return [n for n in found if not only or any(n.stem.startswith(w) for w in only)]
+
+
+def title(notebook: Path) -> str:
+    """First heading of a notebook."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        match = re.search(r"^# (.+)$", cell.source, re.MULTILINE)
+        if cell.cell_type == "markdown" and match:
+            return match.group(1)
+    raise BookError(f"notebooks/{notebook.name} has no title (# ...) in its first cell")
+
+
+def status_page(runs: Sequence[Run], profile: str) -> str:
+    """Markdown of the page that says what each notebook cost, measured in the runs shown in the book."""
+    budget = BUDGET_S[profile]
+    lines = [
+        "# Run time and memory",
+        "",
+        "This page is written by the build, from the very runs whose outputs the book shows.",
+        "Memory is the largest resident memory of the notebook's process with its workers.",
+        f"Profile: {profile}; {os.cpu_count()} CPU cores,"
+        f" {platform.system()} {platform.machine()}.",
+        "",
+        "| notebook | seconds | peak MB | finished (UTC) |",
+        "|---|---:|---:|---|",
+    ]
+    for run in runs:
+        late = " (over budget)" if budget and run.seconds > budget else ""
+        lines.append(
+            f"| [{run.name}](../notebooks/{run.name}.ipynb) | {run.seconds:.0f}{late} | {run.peak_mb:.0f} "
+            f"| {run.finished[:16].replace('T', ' ')} |"
+        )
+    if runs:
+        total, peak = sum(r.seconds for r in runs), max(r.peak_mb for r in runs)
+        lines.append(f"| all | {total:.0f} | {peak:.0f} | |")
+        lines += ["", "| software | version |", "|---|---|"]
+        lines += [f"| {name} | {version} |" for name, version in runs[0].versions.items()]
+    if budget:
+        lines += ["", f"Budget in this profile: {budget} seconds a notebook on two cores."]
+    return "\n".join(lines) + "\n"
+
+
+def stage(pages: Sequence[str], runs: Sequence[Run], profile: str, build: Path = BUILD) -> Path:
+    """Lay out the source tree that jupyter-book reads: book pages and executed notebooks."""
+    source = build / "src"
+    shutil.rmtree(source, ignore_errors=True)
+    (source / "notebooks").mkdir(parents=True)
+    shutil.copytree(
+        ROOT / "book",
+        source / "book",
+        ignore=shutil.ignore_patterns("__pycache__", "*.py", "offline", "_static"),
+    )
+    shutil.copytree(ROOT / "book" / "_static", source / "_static")
+    by_name = {run.name: run for run in runs}
+    for notebook in notebooks(pages):
+        target = source / "notebooks" / notebook.name
+        if run := by_name.get(notebook.stem):
+            executed = nbformat.read(run.path, as_version=4)
+            nbformat.write(publish(executed, notebook.stem), target)
+        else:
+            text = f"# {title(notebook)}\n\nNot part of this build (`--only`)."
+            note = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+            nbformat.write(note, target)
+    (source / "book" / "status.md").write_text(status_page(runs, profile), "utf-8")
+    return source
+
+
+def assets() -> dict[str, Path]:
+    """Scripts that the pages share: name under `_static` -> file of an installed package."""
+    plotly = importlib.util.find_spec("plotly")
+    try:
+        mathjax = importlib.metadata.distribution("sphinx-mathjax-offline")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise BookError("sphinx-mathjax-offline is not installed; run: make install") from error
+    found = {
+        "plotly.min.js": Path(plotly.origin).parent / "package_data" / "plotly.min.js",
+        # the SVG variant with all extensions is one file and loads no fonts
+        "mathjax/tex-svg-full.js": Path(
+            str(mathjax.locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg-full.js"))
+        ),
+    }
+    for name, path in found.items():
+        if not path.is_file():
+            raise BookError(f"{name} not found in the installed packages; run: make install")
+    return found
+
+
+def build_html(source: Path, build: Path = BUILD, strict: bool = True) -> Path:
+    """Build the pages with jupyter-book, execution off.
+
+    Args:
+        source: Tree made by `stage`.
+        build: Output goes to `<build>/html`, replaced only if the build succeeds.
+        strict: Missing cross-references are errors, too; switched off for parts of a book.
+
+    Returns:
+        `<build>/html`.
+
+    Raises:
+        BookError: If jupyter-book reports any warning.
+    """
+    site = build / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."]
+    command += [
+        "--config",
+        "book/_config.yml",
+        "--toc",
+        "book/_toc.yml",
+        "--path-output",
+        str(site),
+    ]
+    # --all: pages that are not read again hide their errors; -W --keep-going: warnings are errors, all are shown
+    command += ["--all", "-W", "--keep-going", *(["-n"] if strict else [])]
+    log = build / "jupyter-book.log"
+    with log.open("w", encoding="utf-8") as stream:
+        done = subprocess.run(command, cwd=source, stdout=stream, stderr=subprocess.STDOUT)
+    if done.returncode:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text("utf-8"))
+        found = [s for s in text.splitlines() if re.search(r"WARNING|ERROR|Error:|Exception", s)]
+        raise BookError("jupyter-book failed:\n" + "\n".join(found or text.splitlines()[-20:]))
+    html = site / "_build" / "html"
+    for page in html.rglob("*.html"):  # "run this cell" of the theme: unused, errs, names a server
+        page.write_text(THEBE.sub("", page.read_text("utf-8")), "utf-8")
+    for name, path in assets().items():
+        (html / "_static" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, html / "_static" / name)
+    target = build / "html"
+    shutil.rmtree(target, ignore_errors=True)
+    html.rename(target)
+    shutil.rmtree(site, ignore_errors=True)
+    return target
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and build; returns 0, or 1 with the reason on stderr."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--profile", choices=PROFILES, default="fast")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NN", help="run only these notebooks"
+    )
+    parser.add_argument(
+        "-p",
+        dest="set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a notebook parameter",
+    )
+    parser.add_argument("--force", action="store_true", help="run even what is unchanged")
+    parser.add_argument("--no-html", action="store_true", help="run the notebooks, build no pages")
+    args = parser.parse_args(argv)
+    try:
+        bad = [text for text in args.set if "=" not in text]
+        if bad:
+            raise BookError(f"-p {bad[0]}: expected NAME=VALUE")
+        if not args.no_html:
+            assets()  # say what is missing before the notebooks run
+        overrides = dict(text.split("=", 1) for text in args.set)
+        pages = toc()
+        runs: list[Run] = []
+        for notebook in notebooks(pages, args.only):
+            run = run_notebook(notebook, args.profile, overrides, force=args.force)
+            how = f"unchanged, executed {run.finished}" if run.reused else "done"
+            print(f"{run.name}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB, {how}", flush=True)
+            runs.append(run)
+        if args.no_html:
+            return 0
+        source = stage(pages, runs, args.profile)
+        html = build_html(source, strict=not args.only)
+        print(f"The book is ready: open {(html / 'index.html').relative_to(ROOT)} in a browser.")
+    except (BookError, FigureError) as error:
+        print(f"book: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

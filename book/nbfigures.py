@@ -1,0 +1,126 @@
+"""Turn the outputs of an executed notebook into HTML that needs no network.
+
+Plotly leaves a figure as data. Here it becomes a div that the one shared `_static/plotly.min.js` draws, with
+the alt text of the figure as its label. Every picture must have alt text; widgets are refused.
+"""
+
+import html
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import nbformat
+
+PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+SCRIPT = "_static/plotly.min.js"
+
+
+class FigureError(ValueError):
+    """An output that a reader could not see or hear; the message names the cell."""
+
+
+def _json(data: Any) -> str:
+    # "<" could close the script element from inside a string
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def plotly_html(figure: Mapping[str, Any], div_id: str, where: str) -> str:
+    """Write one figure as HTML.
+
+    Args:
+        figure: Plotly JSON with `data` and `layout`; `layout.meta.alt` is the alt text and
+            `layout.meta.caption` (optional) the caption below the figure.
+        div_id: Unique id in the page.
+        where: Words for the error message, such as "code cell 3".
+
+    Returns:
+        A figure element; plotly.min.js must have been loaded before it.
+
+    Raises:
+        FigureError: If the figure has no alt text.
+    """
+    layout = dict(figure.get("layout", {}))
+    meta = layout.get("meta") if isinstance(layout.get("meta"), dict) else {}
+    alt, caption = str(meta.get("alt", "")).strip(), str(meta.get("caption", "")).strip()
+    if not alt:
+        raise FigureError(
+            f"{where}: the figure has no alt text; set fig.update_layout(meta={{'alt': 'what it shows'}})"
+        )
+    height = int(layout.get("height") or 450)
+    config = {"responsive": True, "displaylogo": False, **figure.get("config", {})}
+    config.pop("plotlyServerURL", None)
+    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return (
+        f'<figure class="gendkit-figure">'
+        f'<div id="{div_id}" class="gendkit-plot" role="img" aria-label="{html.escape(alt)}" '
+        f'style="height:{height}px;width:100%"></div>'
+        f"<script>Plotly.newPlot({_json(div_id)},{_json(figure.get('data', []))},{_json(layout)},"
+        f"{_json(config)});</script><noscript>{html.escape(alt)}</noscript>{below}</figure>"
+    )
+
+
+def _picture(output: Any, mime: str, where: str) -> str:
+    """An image output with its alt text from the output's metadata."""
+    metadata = output.get("metadata", {})
+    alt = metadata.get("alt") or (metadata.get(mime) or {}).get("alt", "")
+    if not str(alt).strip():
+        raise FigureError(
+            f"{where}: the picture has no alt text; use display(image, metadata={{'alt': 'what it shows'}})"
+        )
+    source = "".join(output.data[mime].split())
+    return f'<img class="gendkit-picture" alt="{html.escape(str(alt))}" src="data:{mime};base64,{source}">'
+
+
+def publish(
+    notebook: nbformat.NotebookNode, name: str, to_root: str = "../"
+) -> nbformat.NotebookNode:
+    """Make the copy of an executed notebook that the book shows.
+
+    Args:
+        notebook: The executed notebook; it is not changed.
+        name: Stem of the notebook, used in ids.
+        to_root: Path from the page to the folder that holds `_static`.
+
+    Returns:
+        A copy with plotly figures and pictures as HTML, without the machinery's metadata. The cell of injected
+        parameters stays only if it tells the reader something.
+
+    Raises:
+        FigureError: For a figure or picture without alt text, or a widget (it would be blank).
+    """
+    book = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    book.metadata = nbformat.from_dict({k: v for k, v in book.metadata.items() if k != "papermill"})
+    figures = number = 0
+    kept = []
+    for cell in book.cells:
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if "injected-parameters" in tags:
+            lines = [s for s in cell.source.splitlines() if s and not s.startswith("#")]
+            if all(s.startswith("out_dir") for s in lines):
+                continue
+        kept.append(cell)
+        if cell.cell_type != "code":
+            continue
+        number += "injected-parameters" not in tags
+        where = f"notebooks/{name}, code cell {number}"
+        for output in cell.outputs:
+            if output.output_type not in ("display_data", "execute_result"):
+                continue
+            if WIDGET in output.data:
+                raise FigureError(
+                    f"{where}: a widget is blank in the book; show text or a figure instead"
+                )
+            if PLOTLY in output.data:
+                figures += 1
+                load = f'<script src="{to_root}{SCRIPT}"></script>' if figures == 1 else ""
+                figure = plotly_html(output.data[PLOTLY], f"{name}-figure-{figures}", where)
+                output.data = nbformat.from_dict({"text/html": load + figure})
+            elif picture := {"image/png", "image/jpeg"} & set(output.data):
+                output.data = nbformat.from_dict(
+                    {"text/html": _picture(output, picture.pop(), where)}
+                )
+            output.metadata = nbformat.from_dict({})
+    book.cells = kept
+    return book
