@@ -225,6 +225,7 @@ print(f"tuned  {metrics.bootstrap(after, seed=seed)}")
 print(f"gain   {gain}")
 
 # %% [markdown]
+# A gain whose interval contains 0 is not shown: here tuning may be no better than the probe, and the small encoder and the few people are likely reasons.
 # The *select* role holds few people, so the intervals are wide; chapter 7 reports on more of them, once.
 #
 # ## The adapter: what has to be shipped
