@@ -13,6 +13,11 @@ _RGB_TO_XYZ = np.array(
 _WHITE = np.array([0.9505, 1.0, 1.089])
 RIGID = np.r_[27:48]  # nose and eyes: points that expressions move little
 MOUTH = slice(48, 68)
+_STILL = np.r_[0, 16, 27:36, 36, 39, 42, 45]  # points that no expression moves much
+# How far each point follows an expression: brows and lips wholly, the chin partly, the rest not.
+_FREEDOM = np.zeros(68)
+_FREEDOM[5:12] = (0.2, 0.5, 0.7, 0.8, 0.7, 0.5, 0.2)
+_FREEDOM[17:27] = _FREEDOM[48:68] = 1.0
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -97,32 +102,37 @@ def affine_map(
     Source: own; the warp of landmark face swapping (FaceSwap, Kowalski; FaceForensics++ section 3.1).
     """
     x0, y0, x1, y1 = box
-    field = np.full((y1 - y0, x1 - x0, 2), np.nan)
-    for corners in triangles:
-        t, s = target[corners], source[corners]
-        edges = np.stack([t[1] - t[0], t[2] - t[0]], axis=1)
-        if abs(np.linalg.det(edges)) < 1e-6:
+    columns, rows = np.arange(x0, x1), np.arange(y0, y1)[:, None]
+    t, s = target[triangles], source[triangles]
+    edges = t[:, 1:] - t[:, :1]
+    solid = np.abs(np.linalg.det(edges)) >= 1e-6
+    t, s, edges = t[solid], s[solid], edges[solid]
+    # Shares of the second and third corner: linear in x and y.
+    slopes = np.linalg.inv(edges)
+    offsets = -np.einsum("ki,kij->kj", t[:, 0], slopes)
+    low = np.clip(np.floor(t.min(1)).astype(int) - (x0, y0), 0, None)
+    high = np.ceil(t.max(1)).astype(int) + 1 - (x0, y0)
+    owner = np.full((y1 - y0, x1 - x0), -1)
+    for k, ((left, top), (right, bottom)) in enumerate(zip(low, high, strict=True)):
+        if left >= min(right, owner.shape[1]) or top >= min(bottom, owner.shape[0]):
             continue
-        left, top, right, bottom = box_of(t, 0, (y1, x1))
-        left, top = max(left, x0), max(top, y0)
-        if left >= right or top >= bottom:
-            continue
-        y, x = np.mgrid[top:bottom, left:right]
-        u, v = np.tensordot(np.linalg.inv(edges), np.stack([x - t[0, 0], y - t[0, 1]]), axes=1)
+        x, y = columns[left:right], rows[top:bottom]
+        u, v = (slopes[k, 0, j] * x + slopes[k, 1, j] * y + offsets[k, j] for j in (0, 1))
         inside = (u >= -1e-6) & (v >= -1e-6) & (u + v <= 1 + 1e-6)
-        place = s[0] + u[..., None] * (s[1] - s[0]) + v[..., None] * (s[2] - s[0])
-        field[top - y0 : bottom - y0, left - x0 : right - x0][inside] = place[inside]
-    empty = np.isnan(field[..., 0])
+        owner[top:bottom, left:right][inside] = k
+    empty = owner < 0
     if empty.all():
         return np.stack(np.meshgrid(np.arange(x0, x1), np.arange(y0, y1)), -1).astype(float)
+    steps = slopes @ (s[:, 1:] - s[:, :1])
+    starts = s[:, 0] - np.einsum("ki,kij->kj", t[:, 0], steps)
+    field = columns[:, None] * steps[owner, 0] + rows[..., None] * steps[owner, 1] + starts[owner]
     if empty.any():
-        rows, columns = ndimage.distance_transform_edt(
+        near_row, near_column = ndimage.distance_transform_edt(
             empty, return_distances=False, return_indices=True
         )
         # Outside, keep moving at the pace of the target image: no smear.
-        y, x = np.mgrid[y0:y1, x0:x1]
-        shift = np.stack([x - (columns + x0), y - (rows + y0)], axis=-1)
-        field = np.where(empty[..., None], field[rows, columns] + shift, field)
+        shift = np.stack([columns - x0 - near_column, rows - y0 - near_row], axis=-1)
+        field = np.where(empty[..., None], field[near_row, near_column] + shift, field)
     return field
 
 
@@ -226,15 +236,63 @@ def face_width(points: np.ndarray) -> float:
     return float(np.linalg.norm(points[8] - points[[21, 22]].mean(0)) * 1.15)
 
 
-def with_forehead(points: np.ndarray) -> np.ndarray:
-    """Add seven forehead points above the brows: (T, 68, 2) -> (T, 75, 2)."""
+def with_forehead(points: np.ndarray, height: float = 1.0) -> np.ndarray:
+    """Add seven forehead points above the brows, a share of the usual height up: (T, 68, 2) -> (T, 75, 2)."""
     up = points[:, 27] - points[:, 8]
     bases = (17, 18, 19, (21, 22), 24, 25, 26)
-    heights = (0.10, 0.20, 0.26, 0.30, 0.26, 0.20, 0.10)
+    heights = height * np.array([0.10, 0.20, 0.26, 0.30, 0.26, 0.20, 0.10])
     added = [
         points[:, np.atleast_1d(b)].mean(1) + h * up for b, h in zip(bases, heights, strict=True)
     ]
     return np.concatenate([points, np.stack(added, 1)], 1)
+
+
+def bare_forehead(images: np.ndarray, points: np.ndarray) -> float:
+    """Say how far above the brows the skin is bare: fringes, hats and the rims of glasses end it.
+
+    Args:
+        images: (T, H, W, 3) uint8 RGB.
+        points: (T, 68, 2).
+
+    Returns:
+        Share of the height of `with_forehead`, in [0.2, 1]: the median of up to five frames.
+
+    Source: own; colours (Lab) above the brows against those of cheeks and nose.
+    """
+    steps = np.linspace(0.3, 1.0, 8)
+    found = []
+    for t in np.unique(np.linspace(0, len(points) - 1, 5).astype(int)):
+        p = points[t]
+        soft = ndimage.gaussian_filter(
+            images[t].astype(np.float32), (0.015 * face_width(p),) * 2 + (0,)
+        )
+        cheeks = [0.6 * p[a] + 0.4 * p[b] for a, b in ((31, 2), (31, 3), (35, 14), (35, 13))]
+        skin = rgb_to_lab(_pick(soft, np.stack([*cheeks, p[28], p[29]])))
+        share = 1.0
+        for step in steps:
+            colours = rgb_to_lab(_pick(soft, with_forehead(points[t : t + 1], step)[0, 69:74]))
+            apart = (colours[:, None] - skin[None]) * (0.6, 1, 1)
+            if (np.linalg.norm(apart, axis=-1).min(1) > 14).sum() >= 2:
+                share = max(step - 0.2, 0.2)
+                break
+        found.append(share)
+    return float(np.median(found))
+
+
+def _pick(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Colours (N, 3) of the pixels nearest to points (N, 2); outside, those of the edge."""
+    x, y = points.round().astype(int).T
+    return image[np.clip(y, 0, image.shape[0] - 1), np.clip(x, 0, image.shape[1] - 1)]
+
+
+def eye_openings(points: np.ndarray) -> np.ndarray:
+    """Height of each eye's opening in face widths: (T, 68, 2) -> (T, 2)."""
+    pairs = (((37, 41), (38, 40)), ((43, 47), (44, 46)))
+    height = [
+        np.mean([np.linalg.norm(points[:, a] - points[:, b], axis=1) for a, b in eye], 0)
+        for eye in pairs
+    ]
+    return np.stack(height, 1) / np.array([[face_width(p)] for p in points])
 
 
 def mean_shape(points: np.ndarray) -> np.ndarray:
@@ -267,17 +325,23 @@ def open_mouth(points: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray
 def match_colour(
     pasted: list[np.ndarray], original: list[np.ndarray], masks: list[np.ndarray], amount: float
 ) -> list[np.ndarray]:
-    """Move mean and spread of the colours (Lab, over the whole clip) towards those that were there."""
+    """Move median and spread of the colours (Lab, over the clip) towards those that were there.
+
+    Medians and quartiles, not means: glasses, brows and beards shall not colour the skin.
+    """
     inside = [m > 0.5 for m in masks]
     a = np.concatenate([rgb_to_lab(p[i]) for p, i in zip(pasted, inside, strict=True)])
     b = np.concatenate([rgb_to_lab(o[i]) for o, i in zip(original, inside, strict=True)])
     if not len(a):
         return pasted
-    gain = np.clip(b.std(0) / np.maximum(a.std(0), 1e-3), 0.6, 1.6)
+    (a_low, a_middle, a_high), (b_low, b_middle, b_high) = (
+        np.quantile(x, (0.25, 0.5, 0.75), axis=0) for x in (a, b)
+    )
+    gain = np.clip((b_high - b_low) / np.maximum(a_high - a_low, 1e-3), 0.8, 1.25)
     made = []
     for p in pasted:
         lab = rgb_to_lab(p)
-        moved = (lab - a.mean(0)) * gain + b.mean(0)
+        moved = (lab - a_middle) * gain + b_middle
         made.append(lab_to_rgb(lab + amount * (moved - lab)).astype(np.float32))
     return made
 
@@ -298,6 +362,23 @@ def match_detail(
     return made
 
 
+def grain(
+    pasted: list[np.ndarray], original: list[np.ndarray], masks: list[np.ndarray], amount: float
+) -> list[np.ndarray]:
+    """Put the noise that was there back onto what is pasted, as a second camera or coder would add its own.
+
+    The finest octave of the original is clipped at one and a half times its usual size: noise
+    passes, lines do not.
+    """
+    made = []
+    for p, o, m in zip(pasted, original, masks, strict=True):
+        fine = bands(o, (1.0,))[0]
+        inside = m > 0.5
+        limit = 1.5 * np.median(np.abs(fine[inside])) / 0.6745 if inside.any() else 0.0
+        made.append(p + amount * np.clip(fine, -limit, limit))
+    return made
+
+
 def _mean_detail(parts: list[np.ndarray], masks: list[np.ndarray]) -> float:
     total = sum(float((np.abs(p @ LUMA) * m).sum()) for p, m in zip(parts, masks, strict=True))
     return total / max(sum(float(m.sum()) for m in masks), 1e-6)
@@ -307,6 +388,75 @@ def without_pose(points: np.ndarray) -> np.ndarray:
     """Bring eyes and nose of each frame to one place, sizes in face widths."""
     reference = points.mean(0) / face_width(points.mean(0))
     return np.stack([apply_similarity(similarity(p[RIGID], reference[RIGID]), p) for p in points])
+
+
+def copy_expression(points: np.ndarray, driver: np.ndarray) -> np.ndarray:
+    """Give the target's landmarks the driver's expression and keep the target's identity and pose.
+
+    Args:
+        points: (T, 68, 2) of the target.
+        driver: (S, 68, 2); resampled to T frames.
+
+    Returns:
+        (T, 68, 2): brows, lips and chin moved from the target's median as the driver's are from the driver's; lids
+        close where the driver's do. The target's own points come back when it drives itself.
+
+    Source: own; the transfer of expressions in Thies et al. 2016, "Face2Face", section 6, with displacements of
+    landmarks in place of a 3-D model's weights.
+    """
+    picks = np.linspace(0, len(driver) - 1, len(points)).round().astype(int)
+    own, ways = _without_view(points)
+    other = _without_view(driver)[0]
+    moves = (other - np.median(other, 0))[picks] - (own - np.median(own, 0))
+    # What no landmark can tell from a turn of the head: lips that all go sideways, a jaw's outline that slides.
+    moves[:, MOUTH, 0] -= moves[:, MOUTH, 0].mean(1, keepdims=True)
+    moves[:, :17, 0] = 0
+    moves[:, :17, 1] = moves[:, 7:10, 1].mean(1, keepdims=True)
+    new = own + moves * _FREEDOM[:, None]
+    _part_lips(new, own)
+    _close_lids(new, own, other, picks)
+    wanted = [(n - way[2]) @ np.linalg.inv(way[:2]) for n, way in zip(new, ways, strict=True)]
+    moved = (np.abs(new - own) > 1e-9).any(-1, keepdims=True)
+    return np.where(moved, np.stack(wanted), points)
+
+
+def _without_view(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bring all frames to one upright view by affine maps (T, 3, 2) of still points; sizes in face widths."""
+    shape = mean_shape(points)
+    across = shape[45] - shape[36]
+    level = np.array([[0, 0], [np.linalg.norm(across) / face_width(shape), 0]])
+    upright = apply_similarity(similarity(shape[[36, 45]], level), shape)
+    ones = np.ones((len(points), len(_STILL), 1))
+    ways = [
+        np.linalg.lstsq(p, upright[_STILL], rcond=None)[0]
+        for p in np.concatenate([points[:, _STILL], ones], -1)
+    ]
+    moved = [p @ way[:2] + way[2] for p, way in zip(points, ways, strict=True)]
+    return np.stack(moved), np.stack(ways)
+
+
+def _part_lips(new: np.ndarray, own: np.ndarray) -> None:
+    """Keep lips from crossing, and from opening far wider than this mouth ever did."""
+    limit = 1.4 * _opening(own[:, MOUTH]).max() + 0.05
+    for upper, lower in ((61, 67), (62, 66), (63, 65)):
+        gap = new[:, lower, 1] - new[:, upper, 1]
+        low = np.minimum(own[:, lower, 1] - own[:, upper, 1], 0.0)
+        excess = gap - np.clip(gap, low, np.maximum(limit, low))
+        for inner, outer, side in ((upper, upper - 11, 0.5), (lower, 124 - lower, -0.5)):
+            new[:, inner, 1] += side * excess
+            new[:, outer, 1] += side * excess
+
+
+def _close_lids(new: np.ndarray, own: np.ndarray, other: np.ndarray, picks: np.ndarray) -> None:
+    """Lower the upper lids where the driver's lids are clearly lower than usual."""
+    have, asked = eye_openings(own), eye_openings(other)
+    ratio = (asked / np.median(asked, 0))[picks].mean(1, keepdims=True)
+    wanted = np.where(ratio < 0.85, np.minimum(have, ratio * np.median(have, 0)), have)
+    factor = wanted / np.maximum(have, 1e-9)
+    for side, pairs in enumerate((((37, 41), (38, 40)), ((43, 47), (44, 46)))):
+        for upper, lower in pairs:
+            lid = own[:, upper] - own[:, lower]
+            new[:, upper] = own[:, lower] + factor[:, side, None] * lid
 
 
 def copy_mouth(points: np.ndarray, driver: np.ndarray) -> np.ndarray:
@@ -337,25 +487,6 @@ def copy_mouth(points: np.ndarray, driver: np.ndarray) -> np.ndarray:
 
 def _opening(mouth_points: np.ndarray) -> np.ndarray:
     return np.linalg.norm(mouth_points[:, 66 - 48] - mouth_points[:, 62 - 48], axis=-1)
-
-
-def texture_model(
-    textures: np.ndarray, codes: np.ndarray, wanted: np.ndarray, rank: int
-) -> np.ndarray:
-    """Re-synthesise textures (T, h, w, 3) for wanted mouth codes: low-rank ridge regression on the clip."""
-    flat = textures.reshape(len(textures), -1)
-    mean, code_mean = flat.mean(0), codes.mean(0)
-    if len(flat) < 3:
-        return textures.copy()
-    rank = min(rank, len(flat) - 2)
-    _, scale, axes = np.linalg.svd(codes - code_mean, full_matrices=False)
-    inputs = (codes - code_mean) @ axes[:rank].T
-    ridge = 0.02 * scale[0] ** 2 * np.eye(rank) + 1e-9 * np.eye(rank)
-    weights = np.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ (flat - mean))
-    asked = (wanted - code_mean) @ axes[:rank].T
-    # Stay within what the clip showed: a linear model runs away outside.
-    asked = np.clip(asked, 1.2 * inputs.min(0), 1.2 * inputs.max(0))
-    return (mean + asked @ weights).reshape(textures.shape).clip(0, 255)
 
 
 def _complex(points: np.ndarray) -> np.ndarray:
