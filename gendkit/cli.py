@@ -12,12 +12,15 @@ from gendkit import __version__
 _EXAMPLES = """examples:
   gendkit extract data/nobody/manifest.csv --out _build/crops --n-frames 8
   gendkit extract clip1.mp4 clip2.mp4 --out _build/crops
-  gendkit nobody --help     the generator of Nobody's Faces
+  gendkit audit data/nobody/manifest.csv
+  gendkit nobody build      make Nobody's Faces again, from seeds
+  gendkit nobody verify     check its files, tables, clips and masks (more: gendkit nobody --help)
   gendkit weights --help    the recipes of the embedded models
 """
 
 # These modules read their own options; here is only the way to them.
 _FORWARDED = {
+    "audit": ("gendkit.audit", "what makes results on a set untrue: leaks, twins, shortcuts"),
     "nobody": ("gendkit.nobody.build", "the generator of Nobody's Faces"),
     "weights": ("gendkit.nobody.weights", "the recipes of the embedded models"),
 }
