@@ -1,29 +1,11 @@
-"""A person ready to be filmed: shape, paint and hair put together, one call a frame. Source: own."""
+"""A person ready to be filmed: shape, paint, hair and clothes put together, one call a frame. Source: own."""
 
 import numpy as np
 
-from . import heads, paint, render
+from . import cloth, hair, heads, paint, render, scalp, wear
 from . import points as marks
 from .pack import vertex_normals
-
-LEVELS = 6  # hair shells
-
-
-def _thickness(style: str, u: np.ndarray, y: np.ndarray, traits: dict[str, float]) -> np.ndarray:
-    """Height of the hair above the scalp, in units."""
-    top = np.clip((y - 0.2) / 1.2, 0, 1)
-    front = np.exp(-((u / 0.9) ** 2))
-    t = {
-        "shaved": 0.012 + 0 * y,
-        "buzz": 0.05 + 0.02 * top,
-        "crop": 0.09 + 0.17 * top + 0.05 * front * top,
-        "parted": 0.12 + 0.26 * top * (1 - 0.75 * np.exp(-(((u - traits["part"]) / 0.22) ** 2))),
-        "afro": 0.36 + 0.20 * top,
-        "long": 0.20 + 0.12 * top * (1 - 0.8 * np.exp(-(((u - traits["part"] * 0.6) / 0.15) ** 2))),
-        "bob": 0.23 + 0.12 * top * (1 - 0.8 * np.exp(-(((u - traits["part"]) / 0.15) ** 2))),
-        "back": 0.07 + 0.06 * top,
-    }[style]
-    return t * (traits["hair_volume"] if style not in ("shaved", "buzz") else 1)
+from .surface import HAT
 
 
 class Actor:
@@ -36,105 +18,39 @@ class Actor:
     def __init__(self, identity: heads.Identity) -> None:
         self.identity = identity
         self.look = paint.bake(identity)
+        longest = hair.CUTS[identity.style].length[1]
+        scalp.paint_scalp(self.look.skin, identity, longest, paint.Y_TOP, paint.Y_BOTTOM)
         self.shape = heads.neutral_shape(identity)
         p, (neutral, _, _) = heads.default_pack(), heads.average()
-        n_base = len(neutral)
-        c = heads.cylinder(neutral)
-        skin = p.faces[p.material == render.SKIN]
-        wild = np.ptp(c[skin, 0], axis=1) > 2
-        line = np.interp(
-            np.abs(c[:, 0]),
-            np.deg2rad([0, 50, 75, 88, 93, 104, 130, 180]),
-            [0.6, 0.35, -0.45, -0.75, -0.2, -0.2, -1.2, -1.6],
+        sheet = cloth.join(
+            cloth.hat(identity, self.shape)
+            + cloth.garment(identity, self.shape, self.look.colours[4])
         )
-        grows = (p.part == 0) & (p.attributes[:, 2] < 0.25) & (c[:, 1] > line)
-        cap = skin[grows[skin].all(1) & (~wild | (neutral[skin, 1].min(1) > 0.6))]
-        self.cap = np.unique(cap)
-        at = np.full(n_base, -1)
-        at[self.cap] = np.arange(len(self.cap))
-        levels = (np.arange(LEVELS) + 1) / LEVELS
-        self.lift = _thickness(identity.style, c[self.cap, 0], c[self.cap, 1], identity.traits)
-        self.levels = levels
-        shells = [at[cap] + n_base + k * len(self.cap) for k in range(LEVELS)]
-        neutrals = [neutral] + [neutral[self.cap]] * LEVELS
-        extra = np.concatenate([p.attributes, np.zeros((n_base, 2))], 1)
-        extras = [extra]
-        for v in levels:
-            e = extra[self.cap].copy()
-            e[:, 0], e[:, 4], e[:, 5] = 0, v, 1
-            extras.append(e)
-        self._hanging(neutrals, extras, shells, levels)
-        neutral_all = np.concatenate(neutrals).astype(np.float32)
-        cc = heads.cylinder(neutral_all)
-        uv = np.stack(
-            [
-                (cc[:, 0] / (2 * np.pi) + 0.5) * paint.WIDTH - 0.5,
-                (paint.Y_TOP - cc[:, 1]) / (paint.Y_TOP - paint.Y_BOTTOM) * paint.HEIGHT - 0.5,
-            ],
-            1,
-        )
+        hat = heads.HATS[int(identity.traits["hat"])]
+        lines = wear.glasses(identity, self.shape)
+        if hat != "scarf":
+            lines += hair.strands(identity, self.shape, cloth.RIMS.get(hat))
+        self.lines = hair.join(lines)
         solid = p.material != render.LASH
-        eyes = np.zeros((len(neutral_all), 3), np.float32)
-        for part in (1, 2):
-            k = np.nonzero(p.part == part)[0]
-            d = neutral[k] - neutral[k].mean(0)
-            eyes[k] = d / np.linalg.norm(d, axis=1, keepdims=True)
-        self.solid_faces = p.faces[solid]
-        shell_faces = np.concatenate(shells[::-1]).astype(np.int32)
+        n = len(neutral)
+        more = len(sheet.points)
+        self.solid_faces = np.concatenate([p.faces[solid], sheet.faces + n]).astype(np.int32)
+        material = np.r_[p.material[solid], np.full(len(sheet.faces), HAT, np.uint8)]
+        self.casting = np.concatenate([sheet.points, wear.shades(self.lines)])
+        extra_faces = n + more + np.arange(3 * ((len(self.casting) - more) // 3)).reshape(-1, 3)
+        skin = np.concatenate([p.faces[p.material == render.SKIN], sheet.faces + n, extra_faces])
+        extra = np.concatenate([p.attributes, np.zeros((n, 2))], 1)
         self.mesh = render.Mesh(
-            np.ascontiguousarray(p.faces[solid]),
-            np.ascontiguousarray(p.material[solid]),
-            shell_faces,
+            self.solid_faces,
+            material,
+            np.zeros((0, 3), np.int32),
             np.ascontiguousarray(p.faces[~solid]),
-            uv.astype(np.float32),
-            neutral_all,
-            np.concatenate(extras).astype(np.float32),
-            eyes,
+            np.concatenate([_texels(neutral), np.zeros((more, 2), np.float32)]),
+            np.concatenate([neutral, sheet.points]).astype(np.float32),
+            np.concatenate([extra, sheet.extra]).astype(np.float32),
+            np.concatenate([_eye_axes(neutral), np.zeros((more, 3), np.float32)]),
             np.ascontiguousarray(skin, dtype=np.int32),
         )
-
-    def _hanging(self, neutrals: list, extras: list, shells: list, levels: np.ndarray) -> None:
-        """Hair that hangs from the sides and the back of the head: sheets round the head's axis."""
-        self.hang = np.zeros((0, 3), np.float32)
-        if self.identity.style not in ("long", "bob"):
-            return
-        long = self.identity.style == "long"
-        rng = np.random.default_rng([self.identity.seed, 31])
-        start = rng.uniform(62, 74) if long else rng.uniform(56, 68)
-        u = np.deg2rad(np.linspace(start, 360 - start, 41))
-        y = np.linspace(0.75, -2.9 if long else rng.uniform(-1.75, -1.2), 18)
-        c = heads.cylinder(self.shape)
-        p = heads.default_pack()
-        scalp = (p.part == 0) & (p.attributes[:, 2] < 0.25) & (np.abs(c[:, 1] - 0.25) < 0.35)
-        sides = np.interp(np.pi - np.abs(np.pi - u), *_profile(np.abs(c[scalp, 0]), c[scalp, 2]))
-        uu, yy = np.meshgrid(u, y)
-        grid = np.arange(uu.size).reshape(uu.shape)
-        tri = np.concatenate(
-            [
-                np.stack([grid[:-1, :-1], grid[1:, :-1], grid[:-1, 1:]], -1).reshape(-1, 3),
-                np.stack([grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]], -1).reshape(-1, 3),
-            ]
-        )
-        wave = 0.03 * np.sin(uu * 7 + rng.uniform(0, 6)) + 0.02 * np.sin(uu * 17 + yy * 2)
-        fall = np.clip((0.75 - yy) / 1.4, 0, 1)
-        volume = self.identity.traits["hair_volume"]
-        parts = []
-        for v in levels[1::2]:
-            r = sides[None] + (0.10 + 0.26 * volume * v) * (0.45 + 0.55 * fall) + wave * fall
-            r = r * (1 - 0.10 * np.clip((-yy - 0.9) / 1.5, 0, 1))
-            x, z = r * np.sin(uu), heads.AXIS_Z + r * np.cos(uu)
-            q = np.stack([x, yy, z], -1).reshape(-1, 3)
-            n0 = sum(len(a) for a in neutrals)
-            parts.append(q)
-            neutrals.append(q)
-            e = np.zeros((len(q), 6))
-            edge = np.minimum((uu - u[0]), (u[-1] - uu)) / 0.10
-            bottom = (yy - y[-1]) / (0.45 if long else 0.15)
-            e[:, 0], e[:, 3], e[:, 4] = 1, 0.9, v
-            e[:, 5] = (np.clip(0.25 + edge, 0, 1) * np.clip(0.15 + bottom, 0, 1)).reshape(-1)
-            extras.append(e)
-            shells.append(tri + n0)
-        self.hang = np.concatenate(parts).astype(np.float32)
 
     @staticmethod
     def points(identity: heads.Identity, motion, view: render.View) -> np.ndarray:
@@ -168,40 +84,43 @@ class Actor:
         """
         neutral = heads.average()[0]
         base = heads.pose(heads.express(self.shape, expression), neutral, angles)
-        normal = vertex_normals(base, self.solid_faces)
-        cap = base[self.cap]
-        out = normal[self.cap]
-        shells = [cap + out * (self.lift * v)[:, None] for v in self.levels]
-        positions, normals = [base, *shells], [normal] + [out] * LEVELS
-        if len(self.hang):
-            hang = heads.pose(self.hang, self.hang, angles)
-            positions.append(hang)
-            d = self.hang - [0, 0, heads.AXIS_Z]
-            d[:, 1] = 0.0
-            d /= np.linalg.norm(d, axis=1, keepdims=True)
-            normals.append((d @ heads.rotation(*angles).T).astype(np.float32))
+        posed = np.concatenate([base, heads.pose(self.casting, self.casting, angles)])
+        normal = vertex_normals(posed, self.solid_faces)
         g = np.array(
             [np.sin(gaze[0]) * np.cos(gaze[1]), np.sin(gaze[1]), np.cos(gaze[0]) * np.cos(gaze[1])]
         )
         image = render.render(
             self.mesh,
             self.look,
-            np.concatenate(positions).astype(np.float32),
-            np.concatenate(normals).astype(np.float32),
+            posed,
+            normal,
             g,
             light,
             view,
             background,
         )
+        worn = wear.pose(self.lines, angles)
+        lamps = light.lamps() * np.repeat([1, render.EXPOSURE], 3)
+        sky = np.stack([light.sky_rgb, light.ground_rgb]) * render.EXPOSURE
+        layer = worn.draw(posed, self.solid_faces, view, lamps, sky)
+        image = image * layer[..., 3:] + layer[..., :3]
         return render.encode(image), marks.landmarks(base, view.project)
 
 
-def _profile(angle: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    edges = np.linspace(0.7, np.pi, 14)
-    mid, top = [], []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
-        k = (angle >= a) & (angle < b)
-        if k.any():
-            mid.append((a + b) / 2)
-            top.append(radius[k].max())
-    return np.array(mid), np.array(top)
+def _texels(neutral: np.ndarray) -> np.ndarray:
+    """Column and row (V, 2) float32 in the painted textures."""
+    c = heads.cylinder(neutral)
+    column = (c[:, 0] / (2 * np.pi) + 0.5) * paint.WIDTH - 0.5
+    row = (paint.Y_TOP - c[:, 1]) / (paint.Y_TOP - paint.Y_BOTTOM) * paint.HEIGHT - 0.5
+    return np.stack([column, row], 1).astype(np.float32)
+
+
+def _eye_axes(neutral: np.ndarray) -> np.ndarray:
+    """Unit direction (V, 3) float32 from the middle of its eye for vertices of the eyeballs, else 0."""
+    part = heads.default_pack().part
+    out = np.zeros((len(neutral), 3), np.float32)
+    for eye in (1, 2):
+        k = np.flatnonzero(part == eye)
+        d = neutral[k] - neutral[k].mean(0)
+        out[k] = d / np.linalg.norm(d, axis=1, keepdims=True)
+    return out

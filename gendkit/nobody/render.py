@@ -1,17 +1,29 @@
 """Light, view and shading of heads in linear light: numba, one core, deterministic.
 
-Source: wrapped diffuse light with more wrap in red (a cheap stand-in for scattering in skin), Blinn-Phong highlights,
-Kajiya-Kay highlights on hair, a shadow map; put together by us.
+Source: deferred shading, a shadow map, light that spreads in skin by a blur; put together by us (see ``shade``).
 """
 
 from dataclasses import dataclass, field
 
-import numba
 import numpy as np
 
-from .raster import lash_cover, rasterize, rasterize_hair, sample
+from . import lashes, shade, shade_wear
+from .raster import rasterize
+from .surface import (
+    EYE,
+    LASH,  # noqa: F401  (for callers)
+    SHADOW_SIZE,
+    SHADOW_WIDTH,
+    SKIN,
+    TEETH,
+    TONGUE,
+    gather,
+    measure_openings,
+    resolve,
+)
 
-SKIN, EYE, TEETH, TONGUE, LASH, HAIR = 0, 1, 2, 3, 4, 5
+EXPOSURE = 1.25  # of the head; the background has its own
+PIVOT, CONTRAST = 0.20, 1.12  # of the film: greys that stay, steepness there
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,16 @@ class Light:
     fill_rgb: np.ndarray
     sky_rgb: np.ndarray
     ground_rgb: np.ndarray
+
+    def lamps(self) -> np.ndarray:
+        """(3, 6) float64 unit directions and colours: key, fill, and a rim from behind, opposite to the key."""
+        back = np.array([-0.85 if self.key[0] > 0 else 0.85, 0.35, -0.55])
+        pairs = (
+            (self.key, self.key_rgb),
+            (self.fill, self.fill_rgb),
+            (back, 0.5 * self.key_rgb + 0.5 * self.sky_rgb),
+        )
+        return np.array([np.concatenate([d / np.linalg.norm(d), rgb]) for d, rgb in pairs])
 
     def vector(self) -> np.ndarray:
         """All 18 numbers, float32."""
@@ -79,227 +101,83 @@ class Mesh:
     smooth: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int32))
 
 
-@numba.njit(cache=True)
-def _shadow(p, right, up, key, depth_map, soft):
-    n = depth_map.shape[0]
-    k = n / 5.2
-    x = (p[0] * right[0] + p[1] * right[1] + p[2] * right[2] + 2.6) * k
-    y = (p[0] * up[0] + p[1] * up[1] + p[2] * up[2] + 3.0) * k
-    z = -(p[0] * key[0] + p[1] * key[1] + p[2] * key[2])
-    lit = 0.0
-    count = 0
-    for dy in range(-2, 3):
-        for dx in range(-2, 3):
-            i, j = int(x + dx * soft + 0.5), int(y + dy * soft + 0.5)
-            count += 1
-            if i < 0 or j < 0 or i >= n or j >= n or depth_map[j, i] > z - 0.10:
-                lit += 1
-    return lit / count
+@dataclass(frozen=True)
+class Scene:
+    """What all shaders of a frame share.
+
+    Attributes:
+        rows: (P, K) float32 table of ``surface``. look: ``paint.Look``. gaze: (3,) direction of the eyes.
+        turn: (3, 3) rotation of the head. lights: (L, 6) float64 directions and colours, the key first.
+        sky: (2, 3) from above and below. albedo, irradiance: (P, 3) float32, zero where light does not spread.
+        out: (P, 3) float32 linear light, filled by the shaders.
+    """
+
+    rows: np.ndarray
+    look: object
+    gaze: np.ndarray
+    turn: np.ndarray
+    lights: np.ndarray
+    sky: np.ndarray
+    albedo: np.ndarray
+    irradiance: np.ndarray
+    out: np.ndarray
 
 
-@numba.njit(cache=True)
-def _smooth(a, b, x):
-    t = min(max((x - a) / (b - a), 0.0), 1.0)
-    return t * t * (3 - 2 * t)
+def _skin(s: Scene, which: np.ndarray) -> None:
+    k, light = s.look, (s.turn, s.lights, s.sky, s.albedo, s.irradiance, s.out)
+    shade.shade_skin(s.rows, which, k.skin, k.height, k.colours, k.numbers, *light)
 
 
-@numba.njit(cache=True)
-def _shade(
-    face,
-    weights,
-    faces,
-    material,
-    pos,
-    normal,
-    uv,
-    neutral,
-    extra,
-    eye_dir,
-    gaze,
-    skin,
-    hair,
-    colours,
-    numbers,
-    lights,
-    camera_z,
-    shadow_map,
-    right,
-    up,
-    lash,
-    background,
-    seed,
-):
-    h, w = face.shape
-    out = np.zeros((h // 2, w // 2, 3), np.float32)
-    key, key_rgb, fill, fill_rgb, sky, ground = (
-        lights[0],
-        lights[1],
-        lights[2],
-        lights[3],
-        lights[4],
-        lights[5],
-    )
-    n, p, v = np.zeros(3), np.zeros(3), np.zeros(3)
-    alb, col, hk, at = np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(6)
-    wrap = np.array([0.42, 0.22, 0.16])
-    for y in range(h):
-        for x in range(w):
-            f = face[y, x]
-            if f < 0:
-                for c in range(3):
-                    out[y // 2, x // 2, c] += 0.25 * background[y // 2, x // 2, c]
-                continue
-            wa, wb, wc = weights[y, x, 0], weights[y, x, 1], weights[y, x, 2]
-            ia, ib, ic = faces[f, 0], faces[f, 1], faces[f, 2]
-            m = material[f]
-            s, sv = 0.0, 0.0
-            for c in range(3):
-                n[c] = wa * normal[ia, c] + wb * normal[ib, c] + wc * normal[ic, c]
-                p[c] = wa * pos[ia, c] + wb * pos[ib, c] + wc * pos[ic, c]
-                s += n[c] * n[c]
-            s = np.sqrt(s) + 1e-9
-            v[0], v[1], v[2] = -p[0], -p[1], camera_z - p[2]
-            sv = np.sqrt(v[0] ** 2 + v[1] ** 2 + v[2] ** 2)
-            nv, ndk, ndf, sh = 0.0, 0.0, 0.0, 0.0
-            for c in range(3):
-                n[c] /= s
-                v[c] /= sv
-                nv += n[c] * v[c]
-            if nv < 0 and m != 1:
-                for c in range(3):
-                    n[c] = n[c] - 1.0 * nv * v[c]
-                nv = 0.0
-            for c in range(3):
-                ndk += n[c] * key[c]
-                ndf += n[c] * fill[c]
-                hk[c] = key[c] + v[c]
-                sh += hk[c] ** 2
-            sh = np.sqrt(sh) + 1e-9
-            ndh = 0.0
-            for c in range(3):
-                ndh += n[c] * hk[c] / sh
-            ndh = max(ndh, 0.0)
-            for k in range(6):
-                at[k] = wa * extra[ia, k] + wb * extra[ib, k] + wc * extra[ic, k]
-            tx = wa * uv[ia, 0] + wb * uv[ib, 0] + wc * uv[ic, 0]
-            ty = wa * uv[ia, 1] + wb * uv[ib, 1] + wc * uv[ic, 1]
-            qx = wa * neutral[ia, 0] + wb * neutral[ib, 0] + wc * neutral[ic, 0]
-            qy = wa * neutral[ia, 1] + wb * neutral[ib, 1] + wc * neutral[ic, 1]
-            ao = at[3]
-            lit = _shadow(p, right, up, key, shadow_map, 1.1)
-            spec, rim = 0.0, 0.0
-            if m == 0:
-                collar = numbers[4] + 0.62 * _smooth(0.45, 1.35, abs(qx)) - qy
-                if collar > 0:  # cloth
-                    kind = int(numbers[3])
-                    stripe = 0.0
-                    if kind == 1:
-                        stripe = 1.0 if (qy * 7.0) % 1.0 < 0.4 else 0.0
-                    elif kind == 2:
-                        stripe = 0.18 * (1 + np.sin(qx * 42.0))
-                    elif kind == 3 and abs(qx) < 0.35 + 0.1 * collar:
-                        stripe = 1.0
-                    edge = 0.72 + 0.28 * _smooth(0.0, 0.07, collar)
-                    for c in range(3):
-                        alb[c] = (colours[4, c] * (1 - stripe) + colours[5, c] * stripe) * edge
-                    rim = 0.03
-                else:
-                    lip = _smooth(0.3, 0.8, at[0])
-                    inside = _smooth(0.15, 0.7, at[1])
-                    for c in range(3):
-                        a = sample(skin, tx, ty, c)
-                        a *= 1 - 0.30 * _smooth(-0.12, 0.0, collar)
-                        a = a * (1 - 0.92 * lip) + 0.92 * lip * colours[1, c] * (
-                            0.88 + 0.24 * sample(hair, tx * 1.0, 300 + 2.0 * ty % 200, 0)
-                        )
-                        alb[c] = a
-                    alb[1] *= 1 - 0.16 * at[2]
-                    alb[2] *= 1 - 0.18 * at[2]
-                    if inside > 0:
-                        alb[0] = alb[0] * (1 - inside) + 0.16 * inside
-                        alb[1] = alb[1] * (1 - inside) + 0.035 * inside
-                        alb[2] = alb[2] * (1 - inside) + 0.03 * inside
-                        lit *= 1 - 0.8 * inside
-                        ao *= 1 - 0.7 * inside
-                    gloss = sample(skin, tx, ty, 3) * numbers[6]
-                    gloss = gloss * (1 - lip) + lip * (1.1 + 0.5 * numbers[5])
-                    gloss *= 1 - inside
-                    spec = gloss * (0.055 * ndh**12 + 0.085 * ndh**42)
-                    rim = 0.05 * gloss * (1 - max(nv, 0.0)) ** 3
-            elif m == 1:
-                gx = wa * eye_dir[ia, 0] + wb * eye_dir[ib, 0] + wc * eye_dir[ic, 0]
-                gy = wa * eye_dir[ia, 1] + wb * eye_dir[ib, 1] + wc * eye_dir[ic, 1]
-                gz = wa * eye_dir[ia, 2] + wb * eye_dir[ib, 2] + wc * eye_dir[ic, 2]
-                g = np.sqrt(gx * gx + gy * gy + gz * gz) + 1e-9
-                gx, gy, gz = gx / g, gy / g, gz / g
-                ang = np.arccos(min(max(gx * gaze[0] + gy * gaze[1] + gz * gaze[2], -1.0), 1.0))
-                azim = np.arctan2(gy - gaze[1], gx - gaze[0])
-                fib = 0.75 + 0.5 * sample(hair, 200 + 60 * (azim + 3.2), 300.0, 0)
-                iris = 1 - _smooth(0.44, 0.50, ang)
-                pupil = 1 - _smooth(0.17, 0.21, ang)
-                ring = _smooth(0.33, 0.47, ang)
-                for c in range(3):
-                    i = (
-                        colours[2, c]
-                        * fib
-                        * (1 - 0.7 * ring)
-                        * (1.25 - 0.5 * _smooth(0.2, 0.4, ang))
-                    )
-                    a = colours[3, c] * (
-                        1 - 0.10 * _smooth(0.55, 1.0, ang) * (0.0 if c == 0 else 1.0)
-                    )
-                    alb[c] = (a * (1 - iris) + i * iris) * (1 - pupil) + 0.006 * pupil
-                ao = 0.45 + 0.55 * at[3]
-                lid = 1 - 0.55 * _smooth(0.02, 0.42, gy)
-                ao *= lid
-                lit = (0.35 + 0.65 * lit) * lid
-                spec = (0.9 * ndh**260 + 0.05 * ndh**30) * lid
-                rim = 0.02
-            elif m == 2:
-                alb[0], alb[1], alb[2] = 0.60, 0.49, 0.37
-                ao = 0.30 + 0.3 * at[3]
-                lit *= 0.45
-                spec = 0.10 * ndh**40
-            elif m == 3:
-                alb[0], alb[1], alb[2] = 0.30, 0.10, 0.09
-                ao = 0.30
-                lit *= 0.4
-                spec = 0.05 * ndh**20
-            else:  # hair
-                level = at[4]
-                strand = sample(hair, tx, ty, 2)
-                dark = (0.38 + 0.62 * _smooth(0.0, 0.8, level)) * (0.55 + 0.45 * strand)
-                for c in range(3):
-                    alb[c] = colours[0, c] * dark * 1.15
-                # light along strands: highlight where the strand is square to the half vector
-                tdx, tdy, tdz = 0.15 * n[0], -1.0, 0.3 * n[2]
-                d = tdx * n[0] + tdy * n[1] + tdz * n[2]
-                tdx, tdy, tdz = tdx - d * n[0], tdy - d * n[1], tdz - d * n[2]
-                tl = np.sqrt(tdx**2 + tdy**2 + tdz**2) + 1e-9
-                th = (tdx * hk[0] + tdy * hk[1] + tdz * hk[2]) / (tl * sh)
-                shine = np.sqrt(max(1 - th * th, 0.0))
-                spec = (0.035 + 0.05 * strand * strand) * shine**50 * level * (1 - 0.6 * numbers[1])
-                ao = (0.45 + 0.55 * level) * (0.6 + 0.4 * at[3])
-                lit = 0.25 + 0.75 * lit
-                rim = 0.01
-            amb = 0.5 + 0.5 * n[1]
-            spec *= max(lit, 0.0)
-            for c in range(3):
-                wr = wrap[c] if m == 0 else 0.25
-                dk = max((ndk + wr) / (1 + wr), 0.0)
-                soft = lit ** (0.75 if c == 0 else 1.0) if m == 0 else lit
-                df = max((ndf + wr) / (1 + wr), 0.0)
-                a0 = ao ** (0.75 if c == 0 else 1.0) if m == 0 else ao
-                light = (
-                    key_rgb[c] * dk * soft * (0.55 + 0.45 * a0)
-                    + fill_rgb[c] * df * (0.35 + 0.65 * a0)
-                    + (sky[c] * amb + ground[c] * (1 - amb)) * a0
-                )
-                col[c] = alb[c] * light + key_rgb[c] * spec + rim * sky[c] * 2 * a0
-                if lash[y, x] > 0:
-                    col[c] *= 1 - lash[y, x]
-                out[y // 2, x // 2, c] += 0.25 * col[c]
-    return out
+def _eye(s: Scene, which: np.ndarray) -> None:
+    k, light = s.look, (s.lights, s.sky, s.out)
+    shade.shade_eye(s.rows, which, s.gaze, s.turn, k.colours, k.numbers, *light)
+
+
+def _teeth(s: Scene, which: np.ndarray) -> None:
+    seed, age = int(s.look.numbers[7]), float(s.look.numbers[2])
+    shade.shade_teeth(s.rows, which, seed, age, s.turn, s.lights, s.sky, s.out)
+
+
+def _tongue(s: Scene, which: np.ndarray) -> None:
+    shade.shade_tongue(s.rows, which, int(s.look.numbers[7]), s.lights, s.sky, s.out)
+
+
+# material code -> function of the scene and the rows to shade
+SHADERS = {SKIN: _skin, EYE: _eye, TEETH: _teeth, TONGUE: _tongue, **shade_wear.SHADERS}
+
+
+def _spread(scene: Scene, pixel: np.ndarray, which: np.ndarray, size: int, scale: float) -> None:
+    """Let light spread in the skin: blur what falls in, red farthest. Source: after Borshukov and Lewis 2003."""
+    from scipy.ndimage import gaussian_filter
+
+    low = pixel[which] // size // 2 * (size // 2) + pixel[which] % size // 2
+    n = (size // 2) ** 2
+    count = np.bincount(low, minlength=n).astype(np.float32)
+    shape = (size // 2, size // 2)
+    for c, (reach, share) in enumerate(((0.050, 0.80), (0.022, 0.62), (0.014, 0.5))):
+        own = scene.irradiance[which, c]
+        total = np.bincount(low, own, minlength=n).astype(np.float32)
+        sigma = reach * scale / 2
+        blurred = gaussian_filter(total.reshape(shape), sigma, truncate=2.5)
+        weight = gaussian_filter(count.reshape(shape), sigma, truncate=2.5)
+        soft = (blurred / np.maximum(weight, 1e-3)).reshape(-1)[low]
+        scene.out[which, c] += scene.albedo[which, c] * (own * (1 - share) + soft * share)
+
+
+def _rotation(neutral: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) that turns the neutral head best onto the posed one (Kabsch 1976)."""
+    head = np.flatnonzero((neutral[:, 1] > -0.9) & (neutral[:, 2] < 0.8))[::7]
+    a, b = neutral[head].astype(float), positions[head].astype(float)
+    u, _, v = np.linalg.svd((a - a.mean(0)).T @ (b - b.mean(0)))
+    flip = np.diag([1, 1, np.sign(np.linalg.det(u @ v))])
+    return (u @ flip @ v).T
+
+
+def _shadow_frame(light: Light) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    key = light.key / np.linalg.norm(light.key)
+    right = np.cross([0, 1.0, 0], key)
+    right /= np.linalg.norm(right)
+    return key, right, np.cross(key, right)
 
 
 def render(
@@ -326,60 +204,65 @@ def render(
     xy = view.project(positions) * 2 + 0.5
     screen = np.concatenate([xy, view.distance - positions[:, 2:]], 1).astype(np.float32)
     depth, face, weights = rasterize(screen, mesh.faces, (size, size))
-    rasterize_hair(
-        screen, mesh.shells, mesh.uv, mesh.extra, look.hair, len(mesh.faces), depth, face, weights
-    )
-    lash = lash_cover(screen, mesh.lashes, depth, np.float32(look.numbers[2]))
-    key = light.key / np.linalg.norm(light.key)
-    right = np.cross([0, 1.0, 0], key)
-    right /= np.linalg.norm(right)
-    up = np.cross(key, right)
-    k = 224 / 5.2
+    scale = 2 * view.scale
+    lash = lashes.cover(look.lashes, screen, depth, scale)
+    key, right, up = _shadow_frame(light)
+    k = SHADOW_SIZE / SHADOW_WIDTH
     side = np.stack(
         [(positions @ right + 2.6) * k, (positions @ up + 3.0) * k, -(positions @ key)], 1
     )
-    shadow_map = rasterize(side.astype(np.float32), mesh.smooth, (224, 224))[0]
-    faces = np.concatenate([mesh.faces, mesh.shells])
-    material = np.concatenate([mesh.material, np.full(len(mesh.shells), HAIR, np.uint8)])
-    lights = np.stack(
-        [
-            key,
-            light.key_rgb,
-            light.fill / np.linalg.norm(light.fill),
-            light.fill_rgb,
-            light.sky_rgb,
-            light.ground_rgb,
-        ]
-    )
-    return _shade(
+    shadow_map = rasterize(side.astype(np.float32), mesh.smooth, (SHADOW_SIZE, SHADOW_SIZE))[0]
+    pixel, kind, rows = gather(
         face,
         weights,
-        faces,
-        material,
+        mesh.faces,
+        mesh.material,
         positions,
         normals,
         mesh.uv,
         mesh.neutral,
         mesh.extra,
         mesh.gaze_frame,
-        np.asarray(gaze, np.float64),
-        look.skin,
-        look.hair,
-        look.colours,
-        look.numbers,
-        lights,
         view.distance,
-        shadow_map,
+        float(look.numbers[4]),
+        key,
         right,
         up,
-        lash,
-        np.ascontiguousarray(background, np.float32),
-        0,
+        shadow_map,
     )
+    background = np.ascontiguousarray(background, np.float32)
+    if not len(pixel):
+        return background
+    measure_openings(pixel, kind, rows, size, scale)
+    empty = [np.zeros((len(rows), 3), np.float32) for _ in range(3)]
+    scene = Scene(
+        rows,
+        look,
+        np.asarray(gaze, np.float64),
+        _rotation(mesh.neutral, positions),
+        light.lamps() * np.repeat([1, EXPOSURE], 3),
+        np.stack([light.sky_rgb, light.ground_rgb]) * EXPOSURE,
+        *empty,
+    )
+    for material, shader in SHADERS.items():
+        which = np.flatnonzero(kind == material)
+        if len(which):
+            shader(scene, which)
+        if material == SKIN and len(which):
+            _spread(scene, pixel, which, size, scale)
+    lash_rgb = 0.10 * look.colours[0] * scene.sky[0] + 0.003
+    return resolve(scene.out, pixel, lash, lash_rgb, background)
 
 
 def encode(linear: np.ndarray) -> np.ndarray:
-    """Linear light to uint8 with a soft shoulder and gamma 2.2."""
-    x = np.maximum(linear, 0)
-    x = np.where(x > 0.7, 0.7 + 0.3 * (1 - np.exp(-(x - 0.7) / 0.3)), x)
+    """Linear light to uint8 with a film-like curve: straight in the shadows, a long shoulder that never clips.
+
+    Args:
+        linear: (...) any float; below 0 counts as 0.
+
+    Returns:
+        uint8 of the same shape; monotone, 255 only for infinitely bright light.
+    """
+    x = PIVOT * (np.maximum(linear, 0) / PIVOT) ** CONTRAST
+    x = x / (1 + x**2.2) ** (1 / 2.2)
     return np.round(x ** (1 / 2.2) * 255).astype(np.uint8)
