@@ -1,20 +1,21 @@
 """The generator of Nobody's Faces and the committed benchmark."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from gendkit import manifest, video
-from gendkit.repro import sha256
+from gendkit import forge, manifest, video
+from gendkit.repro import data_dir
 
 pytest.importorskip("numba")
-from gendkit.nobody import benchmark, build, camera, heads, pack, points, raster, scene
+from gendkit.nobody import build, camera, film, forging, heads, pack, plan, points, raster, scene
+from gendkit.nobody import verify as checks
 from gendkit.nobody.actor import Actor
 from gendkit.nobody.render import View
 
-DATA = Path(__file__).parents[1] / "data" / "nobody"
+DATA = data_dir() / "nobody"  # GENDKIT_DATA points at another build
 LIGHT = scene.light(np.random.default_rng(0))
 VIEW = View(50.0, (128.0, 118.0))
 GREY = np.full((256, 256, 3), 0.2, np.float32)
@@ -23,11 +24,6 @@ GREY = np.full((256, 256, 3), 0.2, np.float32)
 @pytest.fixture(scope="module")
 def actor():
     return Actor(heads.make_identity(3))
-
-
-@pytest.fixture(scope="module")
-def table():
-    return manifest.read(DATA / "manifest.csv")
 
 
 def slow_rasterize(screen, faces, size):
@@ -127,8 +123,8 @@ def test_pose_signs():
 
 
 def test_points_equal_those_of_rendered_frames(actor):
-    clip = benchmark.plan(3, 0, 4)
-    _, marks = benchmark.shoot(actor, clip)
+    clip = film.real_clip(plan.Person("n003", 3, "fit", 0, 0), 4)
+    _, marks = film.shoot(actor, clip)
     assert (Actor.points(actor.identity, clip.motion, clip.view) == marks).all()
 
 
@@ -181,32 +177,150 @@ def test_camera_refuses_odd_sizes():
         )
 
 
-def test_fakes_are_made_from_the_footage_of_their_real(tmp_path, monkeypatch):
-    footage, written, film = [], {}, camera.film
+def small_group(n=3):
+    return plan.Group(0, "fit", tuple(plan.Person(f"n{k:03d}", k, "fit", 0, k) for k in range(n)))
 
-    def keep_footage(frames, cam, rng):
-        footage.append(film(frames, cam, rng))
-        return footage[-1]
 
-    def keep_written(path, frames, **settings):
-        written[path.relative_to(tmp_path).parts[0]] = (np.asarray(frames), settings)
-        Path(path).write_bytes(b"clip")
+@pytest.fixture(scope="module")
+def forger():
+    group, me = small_group(), small_group().people[0]
+    clip, footage = film.real_clip(me, 4), film.real_footage(me, 4)
+    return forging.Forger(me, group, footage, clip, "nobody", pytest.fail, pytest.fail)
 
-    monkeypatch.setattr(benchmark.cameras, "film", keep_footage)
-    monkeypatch.setattr(benchmark, "write_video", keep_written)
-    rows = benchmark._make(str(tmp_path), 0, 20, 0, 4, 23)
-    assert [r["method"] for r in rows] == list(benchmark.METHODS)
-    assert len(footage) == 2  # of the target and of the donor
-    clips = [written[method] for method in benchmark.METHODS]
-    assert np.array_equal(clips[0][0], footage[0])
-    assert all(settings == clips[0][1] for _, settings in clips)
-    for images, _ in clips[1:]:
-        same = (images == footage[0]).all(-1)
-        assert 0.5 < same.mean() < 1  # the background is the real's, bit for bit
-    n_written = len(written)
-    written.clear()
-    assert benchmark._make(str(tmp_path), 0, 20, 0, 4, 23) == rows  # resumed: nothing made again
-    assert n_written and not written and len(footage) == 2
+
+@pytest.mark.parametrize("method", ["FS", "SBI"])
+def test_fakes_are_made_from_the_footage_of_their_real(forger, method, monkeypatch):
+    monkeypatch.setattr(film, "DONOR_FRAMES", 4)
+    one, two = forger.make(method), forger.make(method)
+    assert np.array_equal(one.clip.images, two.clip.images)
+    same = (one.clip.images == forger.footage.frames).all(-1)
+    assert same[one.clip.masks == 0].all() and 0.5 < same.mean() < 1
+    assert one.partner == (forger.group.people[1] if method == "FS" else None)
+
+
+def test_the_same_person_gives_the_same_footage(forger):
+    again = film.real_footage(forger.person, 4)
+    assert np.array_equal(again.frames, forger.footage.frames)
+    assert np.array_equal(again.points, forger.footage.points)
+    cross = film.real_footage(forger.person, 4, "nobody-x")
+    assert (cross.frames != again.frames).mean() > 0.3
+
+
+def test_a_refused_clip_is_tried_again_with_another_draw(forger, monkeypatch):
+    seen = []
+
+    def refuse_twice(target, points, donor, donor_points, rng):
+        seen.append(donor[0, 0, 0, 0])
+        if len(seen) < 3:
+            raise forge.ForgeError("too far apart.")
+        return forge.self_blend_clip(target, points, rng)
+
+    def donor(person, who, clip, domain, attempt):
+        picture = np.full((1, 1, 1, 1), 10 * attempt + who.place)
+        return film.Footage(picture, None, None)
+
+    monkeypatch.setattr(film, "donor_footage", donor)
+    monkeypatch.setitem(forge.FORGERIES, "FS", refuse_twice)
+    made = replace(forger, _donors={}).make("FS")
+    assert seen == [1, 11, 22] and made.attempt == 2  # the third time another person is asked
+    assert made.partner == forger.group.people[2]
+
+
+def test_a_clip_that_is_always_refused_names_person_and_method(forger, monkeypatch):
+    def refuse(*args):
+        raise forge.ForgeError("the face would tear.")
+
+    monkeypatch.setitem(forge.FORGERIES, "SBI", refuse)
+    with pytest.raises(forge.ForgeError, match="SBI of n000 was refused 6 times.*would tear"):
+        forger.make("SBI")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda images, masks: (images * 0, masks * 0), "outside the mask"),
+        (lambda images, masks: (images, masks), "unchanged"),
+    ],
+)
+def test_a_forgery_that_breaks_the_rules_is_not_taken(forger, monkeypatch, change, words):
+    def bad(target, points, rng):
+        images, masks = change(target.copy(), np.ones(target.shape[:3], np.float32))
+        return forge.ForgedClip(images, masks, {})
+
+    monkeypatch.setitem(forge.FORGERIES, "SBI", bad)
+    with pytest.raises(forge.ForgeError, match=words):
+        forger.make("SBI")
+
+
+# --- who does what ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "counts"),
+    [
+        ("nobody", 120, {"fit": 72, "select": 16, "report": 32}),
+        ("nobody", 10, {"fit": 6, "select": 2, "report": 2}),
+        ("nobody", 300, {"fit": 180, "select": 40, "report": 80}),
+        ("nobody-x", 24, {"report": 24}),
+    ],
+)
+def test_everybody_has_a_role_and_a_group(name, n, counts):
+    settings = plan.Settings(name, n)
+    groups = plan.groups(settings)
+    people = [p for g in groups for p in g.people]
+    assert {r: sum(p.role == r for p in people) for r in counts} == counts and len(people) == n
+    assert len({p.name for p in people}) == len({p.seed for p in people}) == n
+    assert all(p.role == g.role and p.group == g.number for g in groups for p in g.people)
+    assert all(2 <= len(g.people) <= 9 for g in groups)
+    if n < 100:
+        assert plan.groups.__wrapped__(settings) == groups
+
+
+def test_roles_keep_their_shares_in_large_sets():
+    dealt = plan.roles(plan.SETS["nobody"], 2000)
+    assert [dealt.count(r) for r in ("fit", "select", "report")] == [1200, 267, 533]
+
+
+def test_partners_are_others_of_the_same_group():
+    for group in plan.groups(plan.Settings(n_identities=40)):
+        for person in group.people:
+            for method in plan.METHODS:
+                for attempt in range(6):
+                    partner = group.partner(person, method, attempt)
+                    takes = method in plan.TAKES_FACE + plan.TAKES_MOTION
+                    assert (partner is not None) == takes
+                    assert partner is None or (partner in group.people and partner != person)
+        if len(group.people) > 2:
+            one = group.people[0]
+            assert group.partner(one, "FS") != group.partner(one, "F2F")
+            assert group.partner(one, "FS", 2) != group.partner(one, "FS", 0)
+
+
+def test_unseen_manipulations_are_for_the_report():
+    settings = plan.Settings(methods=("FS", "SBI"))
+    assert plan.methods_of(settings, "fit") == plan.methods_of(settings, "select") == ("FS",)
+    assert plan.methods_of(settings, "report") == ("FS", "SBI")
+
+
+def test_the_plan_knows_the_manipulations_of_the_package():
+    assert tuple(forge.METHODS) == plan.METHODS
+    assert plan.SEEN == tuple(k for k, m in forge.METHODS.items() if m.seen)
+
+
+def test_lenders_wear_nothing_on_the_face():
+    people = [plan.Person("", k, "fit", 0, 0) for k in range(40)]
+    worn = [heads.make_identity(p.seed).traits for p in people]
+    assert any(t["glasses"] for t in worn) and any(t["hat"] for t in worn)
+    bare = [film.lent_face(p).traits for p in people]
+    assert not any(t["glasses"] or t["hat"] for t in bare)
+    assert all(b | {"glasses": 0, "hat": 0} == w | {"glasses": 0, "hat": 0}
+               for b, w in zip(bare, worn, strict=True))  # fmt: skip
+
+
+def test_sets_have_people_of_their_own():
+    sets = [plan.Settings(name, 100, seed=99_900) for name in plan.SETS]
+    seeds = [{p.seed for g in plan.groups(s) for p in g.people} for s in sets]
+    assert not seeds[0] & seeds[1] and max(seeds[0] | seeds[1]) < 500_000
 
 
 # --- command line ----------------------------------------------------------------------------------------------------
@@ -217,21 +331,47 @@ def test_fakes_are_made_from_the_footage_of_their_real(tmp_path, monkeypatch):
     [
         (["training", "--identities", "0"], "--identities is 0, expected at least 1"),
         (["training", "--seed", "5"], "training worlds start at 1000000"),
-        (["benchmark", "--identities", "3"], "--identities is 3, expected at least 20"),
-        (["benchmark", "--seed", "99990"], "--seed is 99990"),
-        (["benchmark", "--crf", "99"], "--crf 99"),
+        (["build", "--identities", "0"], "--identities is 0, expected at least 10"),
+        (["build", "--set", "nobody-x", "--identities", "1"], "expected at least 2"),
+        (["build", "--seed", "199990"], "--seed is 199990"),
+        (["build", "--frames", "2"], "--frames is 2, expected at least 4"),
+        (["build", "--workers", "-1"], "--workers is -1"),
+        (["build", "--effort", "0"], "--effort is 0"),
+        (["build", "--set", "nobodyx"], "no set 'nobodyx', did you mean 'nobody-x'"),
+        (["build", "--methods", "FS", "DeepFake"], "no manipulation 'DeepFake', did you mean"),
+        (["build", "--methods", "poison"], "did you mean 'Poisson'?"),
+        (["build", "--methods", "real"], "no manipulation chosen"),
+        (["build", "--set", "nobody", "--methods", "Talk", "--reel", "0"], "--reel is 0"),
     ],
 )
 def test_bad_arguments_give_one_clear_line(args, words, tmp_path, capsys):
     assert build.main([*args, "--out", str(tmp_path / "x")]) == 2
     err = capsys.readouterr().err
-    assert words in err and err.count("\n") == 1
+    assert words in err and err.count("\n") == 1 and err.startswith("error: ")
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
+def test_verify_needs_a_set(tmp_path, capsys):
+    assert build.main(["verify", str(tmp_path)]) == 2
+    assert "no finished set" in capsys.readouterr().err
+
+
+def test_a_full_disk_gives_one_clear_line(tmp_path, capsys, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gendkit.nobody.benchmark.build_set", full)
+    assert build.main(["build", "--out", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "the disk is full" in err and "run the same command again" in err
 
 
 def test_unwritable_folder_and_missing_anny(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    assert build.main(["training", "--out", str(tmp_path / "file" / "x")]) == 2
-    assert "choose another --out" in capsys.readouterr().err
+    for what in ("training", "build"):
+        assert build.main([what, "--out", str(tmp_path / "file" / "x")]) == 2
+        err = capsys.readouterr().err
+        assert "choose another --out" in err and err.count("\n") == 1
     monkeypatch.setattr(pack.importlib.util, "find_spec", lambda name: None)
     assert build.main(["pack", "--out", str(tmp_path / "h.safetensors")]) == 2
     assert 'pip install "gendkit[nobody]"' in capsys.readouterr().err
@@ -258,26 +398,32 @@ def test_training_set_is_labelled_and_resumable(tmp_path):
 # --- the committed benchmark -----------------------------------------------------------------------------------------
 
 
-def test_roles_and_partners():
-    all_roles = benchmark.roles(40)
-    assert [all_roles.count(r) for r in ("fit", "select", "report")] == [22, 4, 14]
-    for k in range(40):
-        for shift in (0, 3):
-            p = benchmark.partner(k, 40, shift)
-            assert p != k and all_roles[p] == all_roles[k]
+@pytest.fixture(scope="module")
+def table():
+    return manifest.read(DATA / "manifest.csv")
 
 
-def test_committed_manifest_and_files(table):
+@pytest.fixture(scope="module")
+def settings():
+    return checks.load_settings(DATA)
+
+
+def test_committed_clips_are_as_planned(table, settings):
     manifest.validate(table, DATA)
-    assert set(table["method"]) == set(benchmark.METHODS)
+    wanted = {
+        (method, person.name, person.role)
+        for group in plan.groups(settings)
+        for person in group.people
+        for method in (plan.REAL, *plan.methods_of(settings, person.role))
+    }
+    assert set(zip(table["method"], table["source_id"], table["role"], strict=True)) == wanted
+    assert len(table) == len(wanted)
     assert (table["label"] == (table["method"] != "real")).all()
-    assert len(table) == 4 * table["source_id"].nunique()
-    wrong = [
-        p for p, s in zip(table["path"], table["sha256"], strict=True) if sha256(DATA / p) != s
-    ]
-    assert not wrong
-    size = sum(f.stat().st_size for f in DATA.rglob("*") if f.is_file())
-    assert size <= 12e6
+
+
+def test_committed_sets_fit_the_budget():
+    files = [f for d in DATA.parent.glob("nobody*") for f in d.rglob("*") if f.is_file()]
+    assert sum(f.stat().st_size for f in files) <= checks.BUDGET
 
 
 def test_committed_roles_are_disjoint(table):
@@ -289,24 +435,27 @@ def test_committed_roles_are_disjoint(table):
     assert (given["donor_id"] != given["source_id"]).all()
 
 
-def test_committed_masks(table):
+def test_committed_masks(table, settings):
     reals, fakes = table[table["label"] == 0], table[table["label"] == 1]
     assert (reals["mask_path"] == "").all() and (fakes["mask_path"] != "").all()
-    for path in fakes.groupby("method").head(3)["mask_path"]:
+    for path in fakes.groupby("method").head(2)["mask_path"]:
         mask = video.read_frames(DATA / path)[..., 0]
-        assert len(mask) == 16 and 0.001 < (mask > 127).mean() < 0.5
+        assert len(mask) == settings.n_frames and 0.001 < (mask > 127).mean() < 0.6
 
 
-def test_committed_clips_are_those_of_the_generator(table):
-    marks = np.load(DATA / "landmarks.npz", allow_pickle=False)
-    assert set(marks) == set(table.loc[table["label"] == 0, "video_id"])
-    who, clip = heads.make_identity(2), benchmark.plan(2, 0, 16)
-    np.testing.assert_allclose(Actor.points(who, clip.motion, clip.view), marks["n002"], atol=0.01)
+def test_committed_clips_are_those_of_the_generator(settings):
+    group = plan.groups(settings)[0]
+    me = group.people[0]
+    with np.load(DATA / "landmarks.npz", allow_pickle=False) as stored:
+        marks = stored[me.name]
+    clip = film.real_clip(me, settings.n_frames)
+    who = heads.make_identity(me.seed)
+    np.testing.assert_allclose(Actor.points(who, clip.motion, clip.view), marks, atol=0.02)
     m = clip.motion
     image, _ = Actor(who).frame(
-        m.expressions[4], tuple(m.gaze[4]), m.angles[4], clip.light, clip.view, clip.background
+        m.expressions[2], tuple(m.gaze[2]), m.angles[2], clip.light, clip.view, clip.background
     )
-    cam = camera.draw(np.random.default_rng([0, 2, 71]))
-    filmed = camera.film(image[None], cam, np.random.default_rng(0))[0].astype(float)
-    stored = video.read_frames(DATA / "real" / "n002.mp4", [4])[0]
-    assert np.sqrt(((filmed - stored) ** 2).mean()) < 6
+    rng = film.generator(me, "camera")
+    filmed = camera.film(image[None], camera.draw(rng), rng)[0].astype(float)
+    coded = video.read_frames(DATA / "real" / f"{me.name}.mp4", [2])[0]
+    assert np.sqrt(((filmed - coded) ** 2).mean()) < 9

@@ -1,267 +1,299 @@
-"""The benchmark of Nobody's Faces: real clips, three forgeries of each, masks, landmarks, manifest. Source: own."""
+"""Build a set: reels, networks, people, tables; on all cores, and on from where it was stopped. Source: own.
+
+The work is cut into tasks: one for the networks that all share, one for each person's reel, one for each group's
+networks, one for each person's clips. A task that is done has left its files in the folder of the build, so a build
+that was killed loses at most what was running. Nothing depends on the order of tasks or on the number of processes.
+"""
 
 import json
+import multiprocessing
+import os
 import shutil
+import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from gendkit import forge, manifest
-from gendkit.repro import atomic_path, sha256, write_json
-from gendkit.video import write_video
+from gendkit import manifest, repro
+from gendkit.repro import atomic_path, write_json
 
-from . import camera as cameras
-from . import heads, scene
-from .actor import Actor
-from .render import Light, View
+from . import film, person, plan, stored
+from .plan import Settings
+from .schedule import Place, Schedule, Task
 
-METHODS = ("real", "FS", "NT", "SBI")
-SHARES = {"fit": 0.55, "select": 0.1, "report": 0.35}
-FPS = 25
-
-
-@dataclass(frozen=True)
-class Clip:
-    """How one clip is filmed."""
-
-    motion: scene.Motion
-    light: Light
-    view: View
-    background: np.ndarray
+PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGES = ("av", "numba", "numpy", "opencv-python", "scipy", "torch")
+# Modules of this folder that no pixel depends on; all others, and what is named below, are the recipe.
+NOT_RECIPE = ("benchmark.py", "build.py", "check_landmarks.py", "lists.py", "pictures.py", "pretext.py", "report.py",
+              "schedule.py", "schema.py", "shortcut.py", "spoil.py", "verify.py", "weights.py")  # fmt: skip
 
 
-def name(number: int) -> str:
-    """Identity name of the benchmark, such as "n007"."""
-    return f"n{number:03d}"
-
-
-def roles(n: int) -> list[str]:
-    """Role of each of n identities: 55 % fit, 10 % select, the rest report."""
-    fit, select = round(n * SHARES["fit"]), max(2, round(n * SHARES["select"]))
-    return ["fit"] * fit + ["select"] * select + ["report"] * (n - fit - select)
-
-
-def partner(number: int, n: int, shift: int) -> int:
-    """Another identity of the same role: the one ``shift`` places on, in a ring."""
-    members = [k for k, role in enumerate(roles(n)) if role == roles(n)[number]]
-    return members[(members.index(number) + 1 + shift % (len(members) - 1)) % len(members)]
-
-
-def plan(number: int, seed: int, n_frames: int) -> Clip:
-    """Draw the real clip of an identity."""
-    rng = np.random.default_rng([seed, number, 61])
-    angles = np.clip(rng.normal(0, [0.20, 0.09, 0.06]), [-0.45, -0.2, -0.15], [0.45, 0.2, 0.15])
-    return Clip(
-        scene.motion(rng, n_frames, FPS, tuple(angles)),
-        scene.light(rng),
-        scene.view(rng, 256, (105, 158)),
-        scene.background(rng),
-    )
-
-
-def shoot(actor: Actor, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-    """Render a clip: clean frames (T, 256, 256, 3) uint8 and landmarks (T, 68, 2) float32."""
-    m = clip.motion
-    out = [
-        actor.frame(
-            m.expressions[k], tuple(m.gaze[k]), m.angles[k], clip.light, clip.view, clip.background
-        )
-        for k in range(len(m.expressions))
-    ]
-    return np.stack([a for a, _ in out]), np.stack([b for _, b in out])
-
-
-def forgeries(
-    number: int, n: int, seed: int, n_frames: int, frames: np.ndarray, points: np.ndarray
-) -> dict:
-    """Forge one real clip in every way.
+def stamp(settings: Settings) -> dict[str, Any]:
+    """All that the frames before coding depend on: settings, code and versions.
 
     Args:
-        number: target identity. n: identities in all. seed: of the benchmark. n_frames: of a clip.
-        frames: (T, H, W, 3) uint8, as filmed. points: (T, 68, 2).
+        settings: of the set.
 
     Returns:
-        method -> (donor number or None, ``forge.ForgedClip``).
+        settings (a dictionary), code (a hash of the recipe) and versions.
     """
-    target = plan(number, seed, n_frames)
-    rng = np.random.default_rng([seed, number, 67])
-    out = {}
-    donor = partner(number, n, 0)
-    mean = target.motion.angles.mean(0) + rng.normal(0, [0.05, 0.03, 0.03])
-    donor_clip = Clip(
-        scene.motion(rng, 24, FPS, tuple(mean)),
-        scene.similar_light(rng, target.light),
-        scene.view(rng, 256, (130, 165)),
-        np.full((256, 256, 3), 0.2, np.float32),
-    )
-    clean, donor_points = shoot(Actor(heads.make_identity(seed + donor)), donor_clip)
-    donor_frames = cameras.film(clean, cameras.draw(rng), rng)
-    out["FS"] = (donor, forge.FORGERIES["FS"](frames, points, donor_frames, donor_points, rng))
-    driver = partner(number, n, 3)
-    driver_points = Actor.points(
-        heads.make_identity(seed + driver),
-        scene.motion(rng, n_frames, FPS, tuple(target.motion.angles.mean(0))),
-        target.view,
-    )
-    out["NT"] = (driver, forge.FORGERIES["NT"](frames, points, driver_points, rng))
-    out["SBI"] = (None, forge.FORGERIES["SBI"](frames, points, rng))
-    return out
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "none"
+    facts = json.loads(json.dumps(asdict(settings)))
+    return {"settings": facts, "code": recipe_hash(), "versions": versions}
 
 
-def _make(out: str, number: int, n: int, seed: int, n_frames: int, crf: int) -> list[dict]:
-    root, me, role = Path(out), name(number), roles(n)[number]
-    record = root / ".parts" / f"{me}.json"
-    stamp = {"n": n, "seed": seed, "frames": n_frames, "crf": crf}
-    if record.exists():
-        known = json.loads(record.read_text())
-        if known["stamp"] == stamp and all((root / r["path"]).exists() for r in known["rows"]):
-            return known["rows"]
-    who, clip = heads.make_identity(seed + number), plan(number, seed, n_frames)
-    clean, points = shoot(Actor(who), clip)
-    rng = np.random.default_rng([seed, number, 71])
-    cam = cameras.draw(rng)
-    frames = cameras.film(clean, cam, rng)
-    made = {"real": (None, None), **forgeries(number, n, seed, n_frames, frames, points)}
-    rows = []
-    for method in METHODS:
-        donor, forged = made[method]
-        video_id = me if donor is None else f"{me}_{name(donor)}"
-        path, mask_path = (
-            f"{method}/{video_id}.mp4",
-            f"masks/{method}/{video_id}.mp4" if forged else "",
-        )
-        for p in (path, mask_path):
-            if p:
-                (root / p).parent.mkdir(parents=True, exist_ok=True)
-        images = frames if forged is None else forged.images
-        write_video(root / path, images, fps=FPS, crf=crf)
-        if forged:
-            write_video(root / mask_path, forged.masks, fps=FPS, crf=18)
-        rows.append(
-            {
-                "path": path,
-                "dataset": "nobody",
-                "method": method,
-                "compression": f"c{crf}",
-                "video_id": video_id,
-                "source_id": me,
-                "label": int(forged is not None),
-                "role": role,
-                "donor_id": "" if donor is None else name(donor),
-                "mask_path": mask_path,
-                "n_frames": n_frames,
-                "sha256": sha256(root / path),
-            }
-        )
-    angles = np.rad2deg(clip.motion.angles)
-    t = who.traits
-    key = clip.light.key / np.linalg.norm(clip.light.key)
-    fact = {
-        "identity_id": me,
-        "role": role,
-        "seed": seed + number,
-        "gender": "female" if t["gender"] > 0.5 else "male",
-        "age": round(t["age"], 2),
-        "african": round(t["african"], 2),
-        "asian": round(t["asian"], 2),
-        "caucasian": round(t["caucasian"], 2),
-        "skin_tone": round(t["tone"], 2),
-        "hair": who.style,
-        "hair_dark": round(t["hair_dark"], 2),
-        "grey": round(t["grey"], 2),
-        "beard": int(t["beard"]),
-        "stubble": round(t["stubble"], 2),
-        "glasses": "no",
-        "yaw_min_deg": round(float(angles[:, 0].min()), 1),
-        "yaw_max_deg": round(float(angles[:, 0].max()), 1),
-        "pitch_mean_deg": round(float(angles[:, 1].mean()), 1),
-        "roll_mean_deg": round(float(angles[:, 2].mean()), 1),
-        "light_azimuth_deg": round(float(np.rad2deg(np.arctan2(key[0], key[2]))), 1),
-        "light_height_deg": round(float(np.rad2deg(np.arcsin(key[1]))), 1),
-        **{f"camera_{k}": round(v, 4) for k, v in cam.facts().items()},
-    }
-    with atomic_path(root / ".parts" / f"{me}.npz") as p, open(p, "wb") as f:
-        np.savez(f, points=points)
-    write_json(record, {"stamp": stamp, "rows": rows, "fact": fact})
-    return rows
+def recipe_hash() -> str:
+    """Hash of all code and of the head pack that a frame depends on."""
+    here = Path(__file__).resolve().parent
+    files = [
+        p
+        for p in sorted(here.glob("*.py"))
+        if p.name not in NOT_RECIPE and not p.name.startswith("train_")
+    ]
+    files += [PACKAGE / "forge", PACKAGE / "warp.py", PACKAGE / "video.py", heads_pack()]
+    return repro.fingerprint(*files)
 
 
-def build_benchmark(
-    out: str | Path = "data/nobody",
-    n_identities: int = 56,
-    n_frames: int = 16,
-    seed: int = 0,
-    crf: int = 23,
-    workers: int = 1,
+def heads_pack() -> Path:
+    """The head pack that people are made from."""
+    return PACKAGE.parent / "data" / "nobody" / "heads.safetensors"
+
+
+def build_set(
+    out: str | Path, settings: Settings, workers: int = 0, cache: str | Path | None = None
 ) -> pd.DataFrame:
-    """Render, forge, film and code the benchmark; what is already there is kept.
+    """Render, forge and code a set; go on with a build that was stopped, and leave a finished one alone.
 
     Args:
-        out: folder. n_identities: people. n_frames: of a clip. seed: of the first person, below 100,000.
-        crf: H.264 quality. workers: processes.
+        out: folder of the set, such as ``data/nobody``. settings: what to make.
+        workers: processes; 0 means one for each core.
+        cache: folder of the networks that all sets share; None means the build cache.
 
     Returns:
-        The manifest.
+        The manifest, written last.
 
     Raises:
-        ValueError: a bad number, or the folder cannot be written.
+        ValueError: bad settings; a forgery that cannot be made (``forge.ForgeError``).
+        OSError: the folder cannot be written, or the disk is full.
     """
-    from .build import check_out
+    plan.check(settings)
+    out, now = Path(out), stamp(settings)
+    if _is_complete(out, now):
+        print(f"{out}: complete, nothing to do", flush=True)
+        return manifest.read(out / "manifest.csv")
+    work = out / ".build"
+    _same_or_fresh(work, now)
+    # Networks that all sets share are kept apart by recipe: other code may draw other pictures to learn from.
+    networks = Path(cache or repro.cache_dir() / "nobody-networks") / now["code"][:16]
+    place = Place(settings, work, networks)
+    _run(place, workers or os.cpu_count() or 1)
+    return _finish(out, place, now)
 
-    if n_identities < 20:
-        raise ValueError(
-            f"--identities is {n_identities}, expected at least 20, so that every role has two people to swap"
+
+def _is_complete(out: Path, now: dict) -> bool:
+    if not (out / "build.json").is_file() or repro.read_json(out / "build.json") != now:
+        return False
+    table = manifest.read(out / "manifest.csv")
+    files = pd.concat([table["path"], table["mask_path"][table["mask_path"] != ""]])
+    hashes = pd.concat([table["sha256"], table["mask_sha256"][table["mask_path"] != ""]])
+    return all(
+        (out / file).is_file() and repro.sha256(out / file) == known
+        for file, known in zip(files, hashes, strict=True)
+    )
+
+
+def _same_or_fresh(work: Path, now: dict) -> None:
+    """Keep what an earlier run with the same stamp left; throw away what another left."""
+    known = work / "stamp.json"
+    if work.exists() and not (known.is_file() and repro.read_json(known) == now):
+        print(f"{work} was begun with other settings, code or versions; starting anew", flush=True)
+        shutil.rmtree(work)
+    write_json(known, now)
+
+
+def _run(place: Place, workers: int) -> None:
+    schedule = Schedule(place)
+    n_tasks = sum(schedule.left.values())
+    for done, (task, seconds) in enumerate(_finished(schedule, place, workers), 1):
+        whom = task.person.name if task.person else f"of {task.group.number}" if task.group else ""
+        minutes = schedule.seconds_left(workers) / 60
+        print(
+            f"{place.settings.set_name} [{done}/{n_tasks}] {task.kind} {whom}: {seconds:.0f} s, "
+            f"about {minutes:.0f} min left",
+            flush=True,
         )
-    if n_frames < 4 or workers < 1 or not 0 <= crf <= 51:
-        raise ValueError(
-            f"--frames {n_frames}, --workers {workers}, --crf {crf}: expected at least 4, at least 1, and 0 to 51"
-        )
-    if not 0 <= seed <= 100_000 - n_identities:
-        raise ValueError(
-            f"--seed is {seed}, expected 0 to {100_000 - n_identities} (larger seeds are the training worlds')"
-        )
-    root = check_out(out)
-    stamp = {"n": n_identities, "seed": seed, "frames": n_frames, "crf": crf}
-    if (root / "build.json").exists() and json.loads((root / "build.json").read_text()) == stamp:
-        table = manifest.read(root / "manifest.csv")
-        if all(
-            (root / p).exists() and sha256(root / p) == s
-            for p, s in zip(table["path"], table["sha256"], strict=True)
-        ):
-            print(
-                f"benchmark: {root} is complete; remove {root / 'build.json'} to build it again",
-                flush=True,
+
+
+def _finished(schedule: Schedule, place: Place, workers: int) -> Iterator[tuple[Task, float]]:
+    running: dict[Any, Task] = {}
+    with _pool(workers) as pool:
+        try:
+            while True:
+                while len(running) < workers and (task := schedule.next()) is not None:
+                    running[pool.submit(_do, task, place)] = task
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    task = running.pop(future)
+                    seconds = future.result()
+                    schedule.finished(task, seconds)
+                    yield task, seconds
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a process was ended from outside, perhaps for lack of memory; run the same command "
+                "again to go on, with fewer --workers"
+            ) from error
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _pool(workers: int) -> Executor:
+    """Processes; a single worker is a thread of this one."""
+    if workers == 1:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_watch_parent
+    )
+
+
+def _watch_parent() -> None:
+    """End this process when its parent is gone: a killed build leaves nothing running."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, so that sums are added in one order everywhere."""
+    import threadpoolctl
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpoolctl.threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _do(task: Task, place: Place) -> float:
+    """Do one task; give the seconds."""
+    start = time.monotonic()
+    with one_thread():
+        TASKS[task.kind](task, place)
+    return time.monotonic() - start
+
+
+def _do_general(task: Task, place: Place) -> None:
+    stored.general(place.cache, place.settings.effort, _say)
+
+
+def _do_reel(task: Task, place: Place) -> None:
+    settings = place.settings
+    shots = film.reel(task.person, settings.n_reel, settings.spec.domain)
+    with atomic_path(place.reel(task.person)) as path:
+        np.savez(path, frames=shots.frames, points=shots.points)
+
+
+def _do_group(task: Task, place: Place) -> None:
+    reels = [_load_reel(place.reel(p)) for p in task.group.people]
+    effort, seed = place.settings.effort, task.group.people[0].seed
+    shared = stored.load_general(place.cache, effort)
+    stored.teach_group(place.group(task.group), reels, seed, shared, effort, _say)
+
+
+def _do_person(task: Task, place: Place) -> None:
+    person.make(
+        place.work,
+        task.person,
+        task.group,
+        place.settings,
+        lambda: stored.load_group(place.group(task.group), len(task.group.people)),
+        lambda: stored.load_general(place.cache, place.settings.effort),
+    )
+
+
+TASKS = {"general": _do_general, "reel": _do_reel, "group": _do_group, "person": _do_person}
+
+
+def _load_reel(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path, allow_pickle=False) as data:
+        return data["frames"], data["points"]
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+def _finish(out: Path, place: Place, now: dict) -> pd.DataFrame:
+    """Put the clips in place of older ones and write the tables."""
+    people = [p for group in plan.groups(place.settings) for p in group.people]
+    people.sort(key=lambda p: p.seed)
+    records = [repro.read_json(person.record_path(place.work, p)) for p in people]
+    clips = pd.DataFrame([row for r in records for row in r["clips"]])
+    order = clips["method"].map({m: k for k, m in enumerate((plan.REAL, *plan.METHODS))})
+    clips = clips.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
+    for name in ("build.json", "manifest.csv"):  # from here to the end the set is not complete
+        (out / name).unlink(missing_ok=True)
+    for old in (plan.REAL, *plan.METHODS, "masks"):
+        shutil.rmtree(out / old, ignore_errors=True)
+    for folder in sorted((place.work / "clips").iterdir()):
+        shutil.copytree(folder, out / folder.name)
+    with atomic_path(out / "landmarks.npz") as path:
+        points = {
+            p.name: np.load(
+                person.record_path(place.work, p).with_suffix(".npy"), allow_pickle=False
             )
-            return table
-    (root / ".parts").mkdir(exist_ok=True)
-    start, rows = time.monotonic(), []
-    with ProcessPoolExecutor(workers) as pool:
-        jobs = [
-            pool.submit(_make, str(root), k, n_identities, seed, n_frames, crf)
-            for k in range(n_identities)
-        ]
-        for done, job in enumerate(as_completed(jobs), 1):
-            rows += job.result()
-            left = (time.monotonic() - start) / done * (n_identities - done)
-            print(f"identity {done}/{n_identities}, about {left / 60:.1f} min left", flush=True)
-    facts, points = [], {}
-    for k in range(n_identities):
-        part = root / ".parts" / name(k)
-        facts.append(json.loads(part.with_suffix(".json").read_text())["fact"])
-        points[name(k)] = np.load(part.with_suffix(".npz"), allow_pickle=False)["points"]
-    with atomic_path(root / "landmarks.npz") as p, open(p, "wb") as f:
-        np.savez_compressed(f, **points)
-    with atomic_path(root / "identities.csv") as p:
-        pd.DataFrame(facts).to_csv(p, index=False)
-    table = pd.DataFrame(rows)
-    table["order"] = table["method"].map({m: k for k, m in enumerate(METHODS)})
-    table = table.sort_values(["order", "video_id"]).drop(columns="order").reset_index(drop=True)
-    manifest.write(table, root / "manifest.csv")
-    table = manifest.validate(table, root)
-    write_json(root / "build.json", stamp)
-    shutil.rmtree(root / ".parts")
-    return table
+            for p in people
+        }
+        np.savez_compressed(path, **points)
+    _write_table(out / "identities.csv", [r["identity"] for r in records])
+    _write_table(out / "forgeries.csv", [row for r in records for row in r["forgeries"]])
+    manifest.write(clips, out / "manifest.csv")
+    write_json(out / "build.json", now)
+    shutil.rmtree(place.work)
+    return manifest.read(out / "manifest.csv")
+
+
+def _write_table(path: Path, rows: list[dict]) -> None:
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False, lineterminator="\n")

@@ -86,10 +86,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--role", default="report")
     parser.add_argument("--frames", type=int, default=0, help="frames of each clip; 0 means all")
     parser.add_argument("--weights", default="embedded")
-    parser.add_argument("--no-flip", action="store_true")
+    parser.add_argument("--flip", action="store_true")
     parser.add_argument("--refine", action="store_true")
     a = parser.parse_args(arguments)
-    engine = FaceEngine(landmarks=a.weights, flip=not a.no_flip, refine=a.refine)
+    engine = FaceEngine(landmarks=a.weights, flip=a.flip, refine=a.refine)
     # the first call compiles face-alignment's decoding
     engine.landmarks(np.zeros((256, 256, 3), np.uint8), [np.array([60.0, 60, 190, 190])])
     found = check(a.data or data_dir() / "nobody", engine, a.role, a.frames)
