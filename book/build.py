@@ -36,7 +36,15 @@ THEBE = re.compile(
     r"|<link[^>]*sphinx-thebe\.css[^>]*/>",
     re.DOTALL,
 )
-GENERATED = ("book/status",)  # pages that the build writes itself
+# Cards of data and weights, which live beside what they describe, are pages of the book as well.
+CARDS = {
+    "book/card_nobody": "data/nobody/README.md",
+    "book/card_encoder": "data/weights/encoder.md",
+    "book/card_landmarks": "data/weights/landmarks.md",
+    "book/card_detector": "data/weights/detector.md",
+    "book/card_log": "data/weights/LOG.md",
+}
+GENERATED = ("book/status", *CARDS)  # pages that the build writes itself
 
 
 def toc(path: Path = ROOT / "book" / "_toc.yml") -> list[str]:
@@ -117,6 +125,8 @@ def stage(pages: Sequence[str], runs: Sequence[Run], profile: str, build: Path =
             note = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
             nbformat.write(note, target)
     (source / "book" / "status.md").write_text(status_page(runs, profile), "utf-8")
+    for page, card in CARDS.items():
+        shutil.copyfile(ROOT / card, source / f"{page}.md")
     return source
 
 

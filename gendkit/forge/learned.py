@@ -13,6 +13,7 @@ from gendkit import warp
 from . import patches
 from .common import MAX_FOLD, ForgedClip, ForgeError, check, check_points, compose, cut
 from .networks import FaceSwapper, Generator, Inpainter, MouthRenderer, Upsampler, repeatable
+from .placing import closed_lids, kept_lids
 
 Box = tuple[int, int, int, int]
 DRAWS = 12  # faces that the generator draws to choose from
@@ -25,6 +26,7 @@ def autoencoder_clip(
     person: int,
     rng: np.random.Generator,
     strength: float = 1.0,
+    over: np.ndarray | None = None,
 ) -> ForgedClip:
     """Swap the face by an autoencoder with a shared encoder and one decoder per person.
 
@@ -39,6 +41,7 @@ def autoencoder_clip(
         person: the donor's number in the swapper.
         rng: source of the clip's settings; equal state gives equal clips.
         strength: opacity in [0, 1]; 0 gives the target back.
+        over: (T, H, W) in [0, 1]: what lies over the face and stays, such as glasses; None for nothing.
 
     Returns:
         The forged clip.
@@ -70,7 +73,7 @@ def autoencoder_clip(
         made = _pictures(swapper(_tensor(faces), person))
     other = _without_expression(swapper.shapes[person].numpy() - patches.alike(aligned))
     moved = _reshaped(aligned, settings["shape"] * other, moves)
-    return _paste_face(target, points, tracked, made, moved, settings, strength, rng)
+    return _paste_face(target, points, tracked, made, moved, settings, strength, rng, over)
 
 
 def mouth_clip(
@@ -261,6 +264,7 @@ def whole_clip(
     generator: Generator,
     rng: np.random.Generator,
     strength: float = 1.0,
+    over: np.ndarray | None = None,
 ) -> ForgedClip:
     """Replace the inner face by one drawn from a generative model.
 
@@ -273,6 +277,7 @@ def whole_clip(
         generator: the model.
         rng: source of the clip's settings; equal state gives equal clips.
         strength: opacity in [0, 1]; 0 gives the target back.
+        over: as for `autoencoder_clip`.
 
     Returns:
         The forged clip.
@@ -309,7 +314,9 @@ def whole_clip(
         latents = generator.latent(torch.from_numpy(noise).float())
         latent = _nearest_light(generator, latents, poses, target[0], tracked[0])
         made = generator.decode(latent.expand(len(poses), -1), poses)
-    return _paste_face(target, points, tracked, _pictures(made), moved, settings, strength, rng)
+    return _paste_face(
+        target, points, tracked, _pictures(made), moved, settings, strength, rng, over
+    )
 
 
 def _nearest_light(
@@ -359,12 +366,25 @@ def _paste_face(
     settings: dict[str, float],
     strength: float,
     rng: np.random.Generator,
+    over: np.ndarray | None,
 ) -> ForgedClip:
-    """Lay canonical faces (T, 96, 96, 3) onto landmarks `moved` and blend them within the target's face."""
+    """Lay canonical faces (T, 96, 96, 3) onto landmarks `moved` and blend them within the target's face.
+
+    Lids that close stay the target's: networks that saw few closed eyes leave a slit of white.
+    """
+    over = np.zeros(target.shape[:3], np.float32) if over is None else np.asarray(over)
+    if over.shape != target.shape[:3]:
+        raise ForgeError(
+            f"what lies over the face is {over.shape}; expected {target.shape[:3]}, one picture a frame."
+        )
     borders = [patches.face_border(p, settings["rise"]) for p in tracked]
     boxes = [warp.box_of(b, 4, target.shape[1:]) for b in borders]
     pasted = patches.lay_down(made, moved, boxes)
-    masks = [_mask(b, box, p, settings) for b, box, p in zip(borders, boxes, points, strict=True)]
+    lids = closed_lids(points)
+    masks = [
+        _mask(border, box, own, settings) * (1 - kept_lids(own, shut, box)) * (1 - cut(top, box))
+        for border, box, own, shut, top in zip(borders, boxes, points, lids, over, strict=True)
+    ]
     return _finish(target, points, pasted, masks, boxes, settings, strength, rng)
 
 

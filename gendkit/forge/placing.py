@@ -173,7 +173,12 @@ def closed_lids(points: np.ndarray) -> np.ndarray:
 
 def kept_parts(points: np.ndarray, lids: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     """Soft mask (h, w) of what stays the target's: inside of an open mouth, lids (2,) that close."""
-    kept = warp.open_mouth(points, box)
+    return np.maximum(warp.open_mouth(points, box), kept_lids(points, lids, box))
+
+
+def kept_lids(points: np.ndarray, lids: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Soft mask (h, w) of the lids (2,) that close."""
+    kept = np.zeros((box[3] - box[1], box[2] - box[0]))
     width = warp.face_width(points)
     for share, eye in zip(lids, (points[36:42], points[42:48]), strict=True):
         if share > 0:
@@ -181,7 +186,6 @@ def kept_parts(points: np.ndarray, lids: np.ndarray, box: tuple[int, int, int, i
             wide = np.concatenate(
                 [middle + 1.3 * (eye - middle) + [0, k * 0.07 * width] for k in (-1, 1)]
             )
-            kept = np.maximum(
-                kept, share * warp.smoothstep(warp.hull_depth(wide, box) / (0.05 * width))
-            )
+            depth = warp.hull_depth(wide, box) / (0.05 * width)
+            kept = np.maximum(kept, share * warp.smoothstep(depth))
     return kept

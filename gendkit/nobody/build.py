@@ -228,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--methods", nargs="+", default=["all"], help="manipulations (default all)")
     p.add_argument("--workers", type=int, default=0, help="processes (default: one for each core)")
     p.add_argument("--seed", type=int, default=0, help="added to the seeds of people (default 0)")
-    p.add_argument("--reel", type=int, default=40, help="frames that networks see of each person")
+    p.add_argument("--reel", type=int, default=32, help="frames that networks see of each person")
     p.add_argument("--effort", type=float, default=1.0, help="share of training steps, for trials")
     p.set_defaults(call=build_sets)
     p = sub.add_parser("verify", help="check sets: files, tables, clips, masks, roles")

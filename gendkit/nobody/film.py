@@ -17,6 +17,7 @@ from .render import Light, View
 
 FPS = 25
 SIZE = 256
+GLASSES_LEVELS = 24  # grey levels by which a frame of glasses differs from what is behind it
 DONOR_FRAMES = 12
 # What a generator is for; the numbers keep the draws of one seed apart.
 STREAMS = {"clip": 61, "partner": 67, "camera": 71, "reel": 73, "forgery": 79, "portrait": 83}
@@ -144,6 +145,27 @@ def lent_face(donor: Person, target: Person | None = None) -> heads.Identity:
         traits = heads.make_identity(target.seed).traits
         worn |= {name: traits[name] for name in ("glasses", "glasses_shade")}
     return replace(identity, traits=identity.traits | worn)
+
+
+def glasses_over(person: Person, clip: Clip) -> np.ndarray | None:
+    """Find the pixels that glasses cover in a real clip, as a segmentation network of a forger would.
+
+    Args:
+        person: who. clip: their real clip.
+
+    Returns:
+        (T, 256, 256) float32 in [0, 1], 1 where a frame is; None for a person without glasses.
+    """
+    from scipy.ndimage import gaussian_filter, maximum_filter
+
+    identity = heads.make_identity(person.seed)
+    if not identity.traits["glasses"]:
+        return None
+    without = replace(identity, traits=identity.traits | {"glasses": 0.0})
+    pictures = [shoot(Actor(one), clip)[0].astype(np.float32) for one in (identity, without)]
+    changed = np.abs(pictures[0] - pictures[1]).mean(-1) > GLASSES_LEVELS
+    wide = maximum_filter(changed.astype(np.float32), (1, 3, 3))
+    return gaussian_filter(wide, (0, 0.8, 0.8))
 
 
 def driver_points(person: Person, driver: Person, target: Clip, attempt: int = 0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ MAX_ATTEMPTS = 6
 GENERAL = {
     "SuperRes": ("upsampler", learned.super_resolve_clip),
     "Inpaint": ("inpainter", learned.inpaint_clip),
-    "Whole": ("generator", learned.whole_clip),
 }
 
 
@@ -89,7 +89,8 @@ class Forger:
     ) -> forge.ForgedClip:
         target = (self.footage.frames, self.footage.points)
         if method == "DF":
-            return learned.autoencoder_clip(*target, self.group_tools().swapper, partner.place, rng)
+            swapper = self.group_tools().swapper
+            return learned.autoencoder_clip(*target, swapper, partner.place, rng, over=self._over)
         if method in TAKES_FACE:
             donor = self._donor(partner, attempt)
             return forge.FORGERIES[method](*target, donor.frames, donor.points, rng)
@@ -99,10 +100,16 @@ class Forger:
                 renderer = self.group_tools().renderer
                 return learned.mouth_clip(*target, driver, renderer, self.person.place, rng)
             return forge.FORGERIES[method](*target, driver, rng)
+        if method == "Whole":
+            return learned.whole_clip(*target, self.general_tools().generator, rng, over=self._over)
         if method in GENERAL:
             network, function = GENERAL[method]
             return function(*target, getattr(self.general_tools(), network), rng)
         return forge.FORGERIES[method](*target, rng)
+
+    @cached_property
+    def _over(self) -> np.ndarray | None:
+        return film.glasses_over(self.person, self.clip)
 
     def _donor(self, donor: Person, attempt: int) -> film.Footage:
         key = (donor.seed, attempt)

@@ -44,7 +44,7 @@ class SetSpec:
 SETS = {
     "nobody": SetSpec("nobody", "n", "nobody", 0, 120, 10, False, 23, "c23"),
     # Coarse, as c40 of FaceForensics++ is; CRF 40 itself leaves little of a face at 256 pixels.
-    "nobody-x": SetSpec("nobody-x", "x", "nobody-x", 250_000, 24, 2, True, 34, "c34"),
+    "nobody-x": SetSpec("nobody-x", "x", "nobody-x", 250_000, 24, 2, True, 32, "c32"),
 }
 SEEDS = (
     200_000  # people of a set have seeds below first_seed + SEEDS; networks train on 500,000 and up

@@ -18,7 +18,7 @@ from .plan import Settings
 
 BUDGET = 45_000_000  # bytes of all sets of the default size together, head pack included
 NEAR = 10  # of 256 bits: first frames nearer than this show one scene
-LEAST_PSNR = 24.0  # dB between a frame before and after coding, at CRF 34 and the strongest noise
+LEAST_PSNR = 24.0  # dB between a frame before and after coding, at CRF 32 and the strongest noise
 
 
 @dataclass
