@@ -27,7 +27,7 @@ seed: int = 0  # base seed of all generators
 data_dir: str = ""  # empty means the embedded data
 out_dir: str = ""  # empty means _build/out
 backbone: str = "embedded"  # a name from gendkit.backbones
-n_frames: int = 4  # frames per video, evenly spaced
+n_frames: int = 3  # frames per video, evenly spaced
 n_epochs: int = 2  # passes over the training pairs
 learning_rate: float = 0.01  # peak rate of AdamW
 

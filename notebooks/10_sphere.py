@@ -28,7 +28,7 @@ profile: str = "fast"  # fast, demo or full; recorded with every result
 seed: int = 0  # base seed of all generators
 data_dir: str = ""  # empty means the embedded data
 out_dir: str = ""  # empty means _build/out
-n_frames: int = 4  # frames per video, evenly spaced
+n_frames: int = 3  # frames per video, evenly spaced
 n_neighbors: int = 15  # neighbours that UMAP tries to keep together
 
 # %% [markdown]
@@ -58,13 +58,15 @@ print(f"gendkit {gendkit.__version__}, profile {profile}, seed {seed}")
 #
 # The encoder turns a face into a vector $f \in \mathbb{R}^D$.
 # Its **embedding** is the direction $z = f / \lVert f \rVert$, a point on the unit hypersphere.
-# We take the *report* faces, which no model of this book has been trained on, and look at them twice:
+# We take *report* faces, which no model of this book has been trained on: the reals and the four manipulations that detectors here are trained on, of other people.
+# We look at them twice:
 # through the frozen encoder and through the embedded detector, whose LayerNorms were tuned.
 
 # %%
 extraction = extract.run(data / "nobody" / "manifest.csv", n_frames=n_frames, workers=2)
 crops, crops_dir = extraction.crops, extraction.folder
-faces = crops[crops.role == "report"].reset_index(drop=True)
+shown = crops.method.isin(["real", "DF", "F2F", "FS", "NT"])
+faces = crops[(crops.role == "report") & shown].reset_index(drop=True)
 labels = faces.label.to_numpy()
 
 frozen = model.build("embedded")

@@ -111,6 +111,27 @@ def test_masks_lie_where_they_should(forged, target):
     assert forged["NT"].masks[0, eyes[1], eyes[0]] == 0
 
 
+@pytest.mark.parametrize("method", ["DF", "Whole"])
+def test_what_lies_over_the_face_stays(shared, target, method):
+    over = np.zeros(target[0].shape[:3], np.float32)
+    over[:, 70:90] = 1  # a bar across the face, like the frame of glasses
+    clip = make_one(shared, target, method, over=over)
+    assert (clip.masks[:, 70:90] == 0).all() and (clip.masks[:, 95:110] > 0.5).any()
+    assert (clip.images[:, 70:90] == target[0][:, 70:90]).all()
+    with pytest.raises(forge.ForgeError, match="one picture a frame"):
+        make_one(shared, target, method, over=over[:1])
+
+
+def test_lids_that_close_stay(shared, target):
+    images, points = target
+    shut = points.copy()
+    for upper, lower in ((37, 41), (38, 40), (43, 47), (44, 46)):
+        shut[1, [upper, lower]] = shut[1, [upper, lower]].mean(0)
+    open_eyes, blink = (make_one(shared, (images, p), "DF") for p in (points, shut))
+    x, y = points[1, 36:42].mean(0).round().astype(int)
+    assert open_eyes.masks[1, y, x] > 0.5 and blink.masks[1, y, x] < 0.05
+
+
 def test_strength_zero_gives_the_target_back(shared, target):
     for clip in forge_all(shared, target, strength=0.0).values():
         assert (clip.images == target[0]).all() and not clip.masks.any()

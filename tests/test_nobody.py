@@ -317,6 +317,20 @@ def test_lenders_wear_nothing_on_the_face():
                for b, w in zip(bare, worn, strict=True))  # fmt: skip
 
 
+def test_donors_wear_the_glasses_of_the_target():
+    people = [plan.Person("", k, "fit", 0, 0) for k in range(40)]
+    worn = [heads.make_identity(p.seed).traits["glasses"] for p in people]
+    with_glasses = people[next(k for k, kind in enumerate(worn) if kind)]
+    bare = people[worn.index(0.0)]
+    lent = film.lent_face(bare, with_glasses).traits
+    assert lent["glasses"] == heads.make_identity(with_glasses.seed).traits["glasses"]
+    assert film.lent_face(with_glasses, bare).traits["glasses"] == 0
+    clip = film.real_clip(with_glasses, 2)
+    over = film.glasses_over(with_glasses, clip)
+    assert over.shape == (2, 256, 256) and 0 < over.mean() < 0.1 and over.max() == 1
+    assert film.glasses_over(bare, clip) is None
+
+
 def test_sets_have_people_of_their_own():
     sets = [plan.Settings(name, 100, seed=99_900) for name in plan.SETS]
     seeds = [{p.seed for g in plan.groups(s) for p in g.people} for s in sets]

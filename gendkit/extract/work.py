@@ -64,7 +64,8 @@ class _Crops:
             self.temporary = self.stack.enter_context(repro.atomic_path(self.folder))
             self.temporary.mkdir()
         name = f"{frame:05d}.png" if number is None else f"{frame:05d}_{number}.png"
-        Image.fromarray(crop).save(self.temporary / name)
+        # Level 1: a fifth larger than the default, four times as fast to write.
+        Image.fromarray(crop).save(self.temporary / name, compress_level=1)
         row = {
             "file": name,
             "frame": frame,

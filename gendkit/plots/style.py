@@ -12,9 +12,11 @@ import plotly.io as pio
 REAL, FAKE = "#0072B2", "#D55E00"
 METHOD_COLORS = {
     "real": REAL, "DF": "#E69F00", "F2F": "#56B4E9", "FS": "#009E73", "NT": "#CC79A7",
-    "SBI": "#332288", "pooled": "#000000", "mean over methods": "#555555",
+    "SBI": "#332288", "Poisson": "#7700DD", "Morph": "#DDCC77", "SuperRes": "#99DDFF",
+    "Inpaint": "#FFAABB", "Talk": "#8877FF", "Whole": "#6699CC",
+    "pooled": "#000000", "mean over methods": "#555555",
 }  # fmt: skip
-OTHERS = ["#882255", "#44AA99", "#999933", "#AA4499", "#117733", "#6699CC", "#661100", "#888888"]
+OTHERS = ["#882255", "#44AA99", "#999933", "#AA4499", "#117733", "#88CCEE", "#661100", "#888888"]
 DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"]
 CLASSES = {0: ("real", REAL, "circle"), 1: ("fake", FAKE, "diamond")}
 MAX_POINTS = 2000
