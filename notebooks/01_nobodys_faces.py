@@ -11,7 +11,7 @@
 #
 # Build a person, film it, forge it in eleven ways, and find out whether anything but the face gives the forgery away.
 #
-# | time | fast @@ s (CPU, 2 cores) | level | beginner | needs | nothing |
+# | time | fast 70 s (CPU, 2 cores) | level | beginner | needs | nothing |
 # |---|---|---|---|---|---|
 #
 # **You will learn** how a deepfake benchmark is made, from a seed to a coded video; what each family of manipulations does to a picture;
@@ -195,7 +195,7 @@ plots.contact_sheet(
 
 # %% [markdown]
 # A detector of single frames sees no more than this.
-# In time, forgeries tremble: tracked landmarks jitter, textures swim. Six frames of a swap show how little of that is left after coding.
+# In time, tracked landmarks jitter and textures may swim; here are six moments of a swap.
 
 # %%
 swap_row = mine[mine.method == "FS"].iloc[0]
