@@ -125,8 +125,8 @@ def stage(pages: Sequence[str], runs: Sequence[Run], profile: str, build: Path =
             note = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
             nbformat.write(note, target)
     (source / "book" / "status.md").write_text(status_page(runs, profile), "utf-8")
-    for page, card in CARDS.items():
-        shutil.copyfile(ROOT / card, source / f"{page}.md")
+    for page in CARDS.keys() & set(pages):
+        shutil.copyfile(ROOT / CARDS[page], source / f"{page}.md")
     return source
 
 

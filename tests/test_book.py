@@ -116,7 +116,7 @@ def small_repository(folder: Path) -> Path:
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc), "utf-8")
     text = "# Small\n\n[A chapter](../notebooks/99_good.ipynb), [status](status.md), $x^2$.\n"
     (root / "book" / "index.md").write_text(text, "utf-8")
-    for page in ("howto_run", "notation", "references"):
+    for page in ("howto_run", "notation", "people", "references"):
         (root / "book" / f"{page}.md").unlink()
     done = make_book(root)
     assert done.returncode == 0, done.stderr
