@@ -299,3 +299,22 @@ def test_the_command_reports_and_its_exit_status_tells(toy, tmp_path, capsys):
     assert audit.main([str(tmp_path / "none.csv")]) == 2
     assert "expected an existing CSV" in capsys.readouterr().err
     assert audit.main([path, "--probes", "smell"]) == 2
+
+
+def test_sources_with_more_fakes_do_not_count_more():
+    table = pd.DataFrame(
+        [
+            {"dataset": "d", "source_id": f"s{k}", "label": int(j > 0), "method": f"m{j}"}
+            for k in range(4)
+            for j in range(3 if k < 2 else 6)
+        ]
+        + [{"dataset": "d", "source_id": "alone", "label": 1, "method": "m1"}]
+    )
+    even = audit.shortcuts.evenly(table)
+    counts = even[even.label == 1].groupby("source_id").size()
+    assert counts[["s0", "s1", "s2", "s3"]].eq(2).all() and counts["alone"] == 1
+    assert (even[even.label == 0].source_id == ["s0", "s1", "s2", "s3"]).all()
+    assert even.index.is_monotonic_increasing and even.equals(audit.shortcuts.evenly(table))
+    assert not even.equals(audit.shortcuts.evenly(table, seed=1))
+    reals = table[table.label == 0]
+    assert audit.shortcuts.evenly(reals) is reals
