@@ -1,0 +1,1 @@
+"""The commands of `gendkit`, one module each; `gendkit.cli` forwards to them."""
