@@ -12,6 +12,8 @@ EXTRAS := faces,nobody,book,dev
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.gendkit-installed
+TF4 := .venv-tf4
+TF4_TESTS := tests/test_hub.py tests/test_convert.py tests/test_model.py tests/test_adapters.py tests/test_backbones.py
 
 # Two threads: the same speed everywhere and no fight for cores.
 export OMP_NUM_THREADS ?= 2
@@ -23,10 +25,10 @@ export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help install book test test-book lint format notebooks lab clean
+.PHONY: help install book test test-book test-tf4 models-report bench lint format notebooks lab clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(STAMP) ## make .venv and install the exact versions of constraints.txt
 
@@ -45,6 +47,21 @@ test: $(STAMP) ## all tests; each notebook is one of them
 
 test-book: $(STAMP) ## the tests of the built book: links, alt text, headless browser
 	GENDKIT_REQUIRE_BOOK=1 $(BIN)/python -m pytest tests/test_book.py tests/test_browser.py $(ARGS)
+
+test-tf4: $(TF4)/.gendkit-installed ## parity, layouts and adapters on transformers 4.56, in .venv-tf4
+	$(TF4)/bin/python -m pytest -p no:cacheprovider $(TF4_TESTS) $(ARGS)
+
+$(TF4)/.gendkit-installed: requirements/tf4.txt
+	test -x $(TF4)/bin/python || $(PYTHON) -m venv $(TF4)
+	$(TF4)/bin/python -m pip install --quiet -c requirements/tf4.txt torch
+	$(TF4)/bin/python -m pip install --quiet -r requirements/tf4.txt
+	@touch $@
+
+models-report: $(STAMP) ## train and measure the embedded models against their bars
+	$(BIN)/gendkit weights report $(ARGS)
+
+bench: $(STAMP) ## speed and memory, each against a baseline in the same run
+	$(BIN)/gendkit bench $(ARGS)
 
 lint: $(STAMP) ## style of the code
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, DINOv3ViTConfig, DINOv3ViTModel
@@ -19,6 +20,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, DINOv3ViTConfig, DIN
 from gendkit import repro
 from gendkit.pixels import preprocess
 from gendkit.specs import (
+    ALIASES,
     CLIP_MEAN,
     CLIP_STD,
     IMAGENET_MEAN,
@@ -32,13 +34,16 @@ __all__ = [
     "REGISTRY",
     "BackboneSpec",
     "Encoder",
+    "canonical",
     "config_of",
     "from_config",
+    "key_mapping",
     "layernorm_modules",
     "load",
     "load_vision_state",
     "names",
     "preprocess",
+    "stable_name",
 ]
 
 _RESAMPLE_NAMES = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers in preprocessor files
@@ -52,6 +57,18 @@ _CLASSES = {
 def names() -> list[str]:
     """List every name that `load` knows, the embedded encoder first."""
     return ["embedded", *REGISTRY]
+
+
+def canonical(name: str | Path) -> str:
+    """Give the short name of an encoder that comes by the official code's or the hub's name.
+
+    Args:
+        name: Such as "openai/clip-vit-large-patch14" or "vit_pe_core_large_patch14_336".
+
+    Returns:
+        Such as "clip-l14"; a name that is in no list comes back as it is.
+    """
+    return ALIASES.get(str(name), str(name))
 
 
 class Encoder(nn.Module):
@@ -114,9 +131,8 @@ class Encoder(nn.Module):
         Some versions of transformers leave them uninitialised after a load through the meta device,
         and the scores are then wrong but plausible.
         """
-        if self.spec.family == "pe":
-            return
-        small = _build_vision(self.spec, {**self._model_config, "num_hidden_layers": 1})
+        depth = "depth" if self.spec.family == "pe" else "num_hidden_layers"
+        small = _build_vision(self.spec, {**self._model_config, depth: 1})
         fresh = dict(small.named_buffers())
         device = next(self.vision.parameters()).device
         for name, _ in list(self.vision.named_buffers()):
@@ -126,25 +142,37 @@ class Encoder(nn.Module):
 
 def _build_vision(spec: BackboneSpec, model_config: dict[str, Any]) -> nn.Module:
     if spec.family == "pe":
-        return _build_timm(model_config, pretrained=False)
+        return _build_timm(model_config)
     if spec.family not in _CLASSES:
         known = ", ".join([*_CLASSES, "pe"])
         raise ValueError(f"Unknown encoder family {spec.family!r}; expected one of {known}.")
     config_class, model_class = _CLASSES[spec.family]
-    return model_class(config_class(**model_config))
+    return _tower(model_class(config_class(**model_config)))
 
 
-def _build_timm(model_config: dict[str, Any], pretrained: bool) -> nn.Module:
+def _tower(vision: nn.Module) -> nn.Module:
+    """Take CLIP out of the shell it has before transformers 5, so that names are the same."""
+    return getattr(vision, "vision_model", vision)
+
+
+def _build_timm(model_config: dict[str, Any], weights: str | Path | None = None) -> nn.Module:
     try:
         import timm
-    except (ImportError, RuntimeError) as error:
+    except ImportError as error:
         raise ImportError(
-            "Perception Encoder backbones run through timm, which could not be imported "
-            f'({error}). Install it with: pip install "gendkit[pe]"'
+            f"Perception Encoder backbones run through timm, which could not be imported ({error}). "
+            'Install it with: pip install "gendkit[pe]"'
         ) from error
-    model = timm.create_model(
-        model_config["model_name"], pretrained=pretrained, dynamic_img_size=True
-    )
+    except RuntimeError as error:
+        raise ImportError(
+            f"timm needs torchvision, which does not fit the installed torch {torch.__version__} "
+            f"({error}). Install the torchvision of that torch, from the same package index."
+        ) from error
+    options = {name: value for name, value in model_config.items() if name != "model_name"}
+    if weights is not None:
+        options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}}
+    # dynamic_img_size: position embeddings are resampled to whatever square comes in
+    model = timm.create_model(model_config["model_name"], dynamic_img_size=True, **options)
     model.head = nn.Identity()
     return model
 
@@ -172,14 +200,16 @@ def config_of(name: str | Path) -> dict[str, Any]:
     """Give the config of a known encoder or a local folder without loading any weight.
 
     Args:
-        name: A name of `names()` or a folder that holds `config.json`.
+        name: A name of `names()` (or what `canonical` makes one of) or a folder that holds
+            `config.json`.
 
     Raises:
         ValueError: If the name is unknown.
         FileNotFoundError: If the folder holds no `config.json`.
     """
-    if str(name) in REGISTRY:
-        spec, model = REGISTRY[str(name)]
+    name = canonical(name)
+    if name in REGISTRY:
+        spec, model = REGISTRY[name]
         return {"spec": asdict(spec), "model": dict(model)}
     spec, model = _read_folder(_folder_of(name), str(name))
     return {"spec": asdict(spec), "model": model}
@@ -192,11 +222,11 @@ def load(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Encoder:
-    """Load an encoder by name, or from a folder in the transformers layout.
+    """Load an encoder by name, or from a folder in the layout of transformers or timm.
 
     Args:
-        name: A name of `names()`, or a local folder (`config.json`, `model.safetensors`, optionally
-            `preprocessor_config.json`).
+        name: A name of `names()` (or what `canonical` makes one of), or a local folder
+            (`config.json`, `model.safetensors`, optionally `preprocessor_config.json`).
         pretrained: False builds the same architecture with random weights (needs no download).
         cache_dir: Where hub files are cached; None for the library's default.
         local_files_only: Never ask the network, only the cache.
@@ -209,10 +239,11 @@ def load(
         FileNotFoundError: If weights are neither cached nor to be had from the network.
         ImportError: If timm is needed and missing.
     """
+    name = canonical(name)
     if not pretrained:
         return from_config(config_of(name)).eval()
-    if str(name) in REGISTRY:
-        spec, model_config = REGISTRY[str(name)]
+    if name in REGISTRY:
+        spec, model_config = REGISTRY[name]
         vision = _from_hub(spec, model_config, cache_dir, local_files_only)
         return Encoder(vision.float(), spec, model_config).eval()
     folder = _folder_of(name)
@@ -231,18 +262,20 @@ def load(
 def _from_hub(
     spec: BackboneSpec, model_config: dict, cache_dir: Any, local_only: bool
 ) -> nn.Module:
+    hub_id = f"{spec.hub_id}.fb" if spec.family == "pe" else spec.hub_id
+    where = {"cache_dir": cache_dir, "local_files_only": local_only}
     try:
         if spec.family == "pe":
-            return _build_timm(model_config, pretrained=True)
+            from huggingface_hub import hf_hub_download
+
+            return _build_timm(model_config, hf_hub_download(hub_id, "model.safetensors", **where))
         model_class = _CLASSES[spec.family][1]
-        return model_class.from_pretrained(
-            spec.hub_id, cache_dir=cache_dir, local_files_only=local_only, dtype=torch.float32
-        )
+        return _tower(model_class.from_pretrained(hub_id, dtype=torch.float32, **where))
     except OSError as error:
         raise FileNotFoundError(
-            f"The weights of {spec.name!r} ({spec.hub_id}) are not in the local cache and could "
-            f"not be downloaded. Fix: run `hf download {spec.hub_id}` once with a network (a gated "
-            f"model must first be accepted at https://huggingface.co/{spec.hub_id}), pass the "
+            f"The weights of {spec.name!r} ({hub_id}) are not in the local cache and could "
+            f"not be downloaded. Fix: run `hf download {hub_id}` once with a network (a gated "
+            f"model must first be accepted at https://huggingface.co/{hub_id}), pass the "
             "folder of a local copy, or use the encoder that ships with the kit: "
             "backbones.load('embedded')."
         ) from error
@@ -273,13 +306,15 @@ def _read_folder(folder: Path, name: str) -> tuple[BackboneSpec, dict[str, Any]]
             f"No config.json in {folder}: not an encoder in the transformers layout."
         )
     stored = json.loads(path.read_text(encoding="utf-8"))
+    if str(stored.get("architecture", "")).startswith("vit_pe_core"):
+        return _read_timm(stored, name)
     stored = stored.get("vision_config", stored)  # a whole CLIP: keep the vision half
     kinds = {"clip_vision_model": "clip", "clip": "clip", "dinov3_vit": "dinov3"}
     family = kinds.get(stored.get("model_type", ""))
     if family is None:
         raise ValueError(
             f"{path} has model_type {stored.get('model_type')!r}; expected one of "
-            f"{', '.join(kinds)}."
+            f"{', '.join(kinds)}, or a timm architecture vit_pe_core_...."
         )
     config_class = _CLASSES[family][0]
     defaults = config_class().to_dict()
@@ -311,6 +346,24 @@ def _read_folder(folder: Path, name: str) -> tuple[BackboneSpec, dict[str, Any]]
     return _with_preprocessor(spec, folder / "preprocessor_config.json"), model_config
 
 
+def _read_timm(stored: dict[str, Any], name: str) -> tuple[BackboneSpec, dict[str, Any]]:
+    facts = stored.get("pretrained_cfg", {})
+    if "num_features" not in stored:
+        raise ValueError(
+            f"config.json of {name} has no num_features; take the one that timm saved beside the "
+            "weights."
+        )
+    spec = replace(
+        REGISTRY["pe-l"][0],
+        name=name,
+        hub_id="",
+        mean=tuple(facts.get("mean", (0.5, 0.5, 0.5))),
+        std=tuple(facts.get("std", (0.5, 0.5, 0.5))),
+        feature_dim=int(stored["num_features"]),
+    )
+    return spec, {"model_name": stored["architecture"]}
+
+
 def _with_preprocessor(spec: BackboneSpec, path: Path) -> BackboneSpec:
     if not path.is_file():
         return spec
@@ -332,7 +385,8 @@ def load_vision_state(
 
     Args:
         vision: Network built by `from_config`.
-        state: Tensors by name, from transformers 4 or 5, with or without a text half (ignored).
+        state: Tensors by name, from transformers 4 or 5 or timm; a text half and a projection to
+            its space are ignored.
         what: Where they come from, for the message.
 
     Raises:
@@ -361,12 +415,36 @@ def load_vision_state(
 
 
 def _core_key(key: str) -> str:
-    key = re.sub(r"^(vision_model|model|vision_model\.model)\.", "", key)
-    return re.sub(r"^model\.", "", key)
+    return re.sub(r"^((vision_model|model)\.)+", "", key)
+
+
+def stable_name(name: str) -> str:
+    """Give a tensor of an encoder the name that it has in every version of transformers.
+
+    Args:
+        name: With or without the detector's and PEFT's prefixes: "...vision.model.layer.0...".
+
+    Returns:
+        Such as "...vision.layer.0..."; names without "vision." come back as they are.
+    """
+    return re.sub(r"(^|\.)vision\.((vision_model|model)\.)+", r"\1vision.", name)
+
+
+def key_mapping() -> dict[str, str] | None:
+    """Map a saved detector's names to those of transformers 4; version 5 maps them itself.
+
+    Returns:
+        Patterns and what to put in their place, for `from_pretrained`; None for version 5.
+
+    Source: key layouts of transformers 4.56 and 5.23.
+    """
+    if int(transformers.__version__.partition(".")[0]) >= 5:
+        return None  # it would also apply them, turned round, to what is saved later
+    return {r"^encoder\.vision\.(vision_model|model)\.": "encoder.vision."}
 
 
 def _foreign(key: str) -> bool:
-    parts = ("text_model.", "text_projection", "visual_projection", "logit_scale")
+    parts = ("text_model.", "text_projection", "visual_projection", "logit_scale", "head.")
     return key.startswith(parts) or key.endswith("position_ids")
 
 

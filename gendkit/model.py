@@ -1,26 +1,17 @@
-"""GenD: an encoder, a small head, and the LayerNorm adapter that tunes them.
+"""GenD: an encoder and a small head (what tunes them is in `adapters`).
 
 The detector is a transformers model, so `from_pretrained`, `Trainer` and PEFT work as usual. The
 encoder is always built from the config stored with the model, never by a second `from_pretrained`,
-so a saved detector loads with no network.
+so a saved detector loads with no network. Loading and scoring need torch, transformers, NumPy, Pillow
+and safetensors only.
 """
 
-import copy
-import hashlib
 import json
-import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from peft import LNTuningConfig, PeftModel, get_peft_model
-from peft.utils import ModulesToSaveWrapper
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 from transformers import (
@@ -33,19 +24,17 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.utils import ModelOutput
 
-from gendkit import backbones, repro
-from gendkit.losses import GenDLoss
+from gendkit import backbones
 
 HEADS = ("LinearNorm", "linear")
 ID2LABEL = {0: "real", 1: "fake"}
-_ADAPTER_FILE = "gend_config.json"
 
 
 class GenDConfig(PretrainedConfig):
     """Everything that rebuilds a detector without its weights.
 
     Args:
-        backbone: Name the encoder was loaded by (`backbones.names()` or a folder).
+        backbone: Name the encoder was loaded by (`backbones.names()`, the hub's name or a folder).
         encoder: `Encoder.config`; None takes the registered architecture of `backbone`.
         head: "LinearNorm" (features are L2-normalised before the linear layer) or "linear".
         feature_scale: Factor on the normalised features. 1.0 is the paper's head; a small encoder
@@ -80,7 +69,7 @@ class GenDConfig(PretrainedConfig):
             raise ValueError(f"Unknown head {head!r}; expected one of {', '.join(HEADS)}.")
         if not feature_scale > 0:
             raise ValueError(f"feature_scale must be positive, got {feature_scale}; try 1.0.")
-        self.backbone = str(backbone)
+        self.backbone = backbones.canonical(backbone)
         self.encoder = json.loads(json.dumps(encoder))  # tuples become lists, as in a saved file
         self.head = head
         self.feature_scale = float(feature_scale)
@@ -151,6 +140,7 @@ class GenDForImageClassification(PreTrainedModel):
     def __init__(self, config: GenDConfig, encoder: backbones.Encoder | None = None) -> None:
         """Build encoder and head."""
         super().__init__(config)
+        self.tuning: dict[str, Any] | None = None  # how it is tuned; adapters.tune sets it
         if config.encoder is None:
             config.encoder = backbones.config_of(config.backbone)
         built = backbones.from_config(config.encoder) if encoder is None else None
@@ -169,11 +159,31 @@ class GenDForImageClassification(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a saved detector as transformers does, then set again what no file holds."""
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        """Load a saved detector as transformers does, and check that it is whole.
+
+        Args:
+            *args: Of `PreTrainedModel.from_pretrained`: the folder.
+            **kwargs: Of the same; weights are read from safetensors only.
+
+        Returns:
+            The detector in evaluation mode; with output_loading_info=True also what was loaded.
+
+        Raises:
+            ValueError: If tensors are missing or left over (transformers would draw or drop them).
+            OSError: If the folder holds no config.json or no model.safetensors.
+        """
+        with_info = kwargs.pop("output_loading_info", False)
+        kwargs["use_safetensors"] = True  # other formats can run code when they are read
+        kwargs.setdefault("key_mapping", backbones.key_mapping())
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        missing, extra = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+        if missing or extra:
+            raise ValueError(
+                f"The weights do not fit this detector: missing {missing[:4]}, unexpected "
+                f"{extra[:4]}. Use the config.json that was saved beside these weights."
+            )
         model.encoder.rebuild_buffers()
-        return loaded
+        return (model, info) if with_info else model
 
     def forward(
         self,
@@ -186,7 +196,7 @@ class GenDForImageClassification(PreTrainedModel):
         Args:
             pixel_values: (B, 3, S, S) float, normalised as the encoder expects.
             labels: (B,) int, 0 real and 1 fake; None for no loss.
-            return_dict: False for a plain tuple.
+            return_dict: False for a plain tuple; None does as `config.return_dict` says.
 
         Returns:
             GenDOutput, or the tuple of its parts that are set.
@@ -196,9 +206,12 @@ class GenDForImageClassification(PreTrainedModel):
         embeddings = functional.normalize(features, dim=-1)
         loss = None if labels is None else self._loss(logits, features, labels)
         output = GenDOutput(loss=loss, logits=logits, features=features, embeddings=embeddings)
-        return output.to_tuple() if return_dict is False else output
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if as_dict else output.to_tuple()
 
     def _loss(self, logits: torch.Tensor, features: torch.Tensor, labels: torch.Tensor) -> Any:
+        from gendkit.losses import GenDLoss  # scoring needs no metric-learning library
+
         config = self.config
         objective = GenDLoss(
             alignment=config.alignment,
@@ -252,7 +265,7 @@ class GenDImageProcessor(BaseImageProcessor):
         how = {"resize": spec.resize, "resample": spec.resample, "crop_scale": crop_scale}
         return cls(spec.image_size, spec.mean, spec.std, **how)
 
-    def preprocess(self, images: Any, return_tensors: str | None = "pt", **_: Any) -> BatchFeature:
+    def preprocess(self, images: Any, return_tensors: str | None = "pt") -> BatchFeature:
         """Normalise images.
 
         Args:
@@ -304,222 +317,6 @@ def build(
     encoder = backbones.load(backbone, pretrained=pretrained)
     settings = GenDConfig(backbone=str(backbone), encoder=encoder.config, head=head, **config)
     return GenDForImageClassification(settings, encoder).eval()
-
-
-def tune_layernorm(model: GenDForImageClassification) -> PeftModel:
-    """Freeze everything but the LayerNorms and the head, through PEFT.
-
-    Args:
-        model: A detector; it is wrapped in place.
-
-    Returns:
-        PeftModel in training mode; trainable are the LayerNorms of the encoder and the head.
-
-    Raises:
-        ValueError: If the model is wrapped already, or the targets miss a LayerNorm or match
-            something else.
-
-    Source: arXiv 2508.06248; official GenD code, commit e03532d.
-    """
-    if isinstance(model, PeftModel):
-        raise ValueError("This model already has an adapter; pass the plain detector (see merge).")
-    targets = model.config.encoder["spec"]["layernorm_targets"]
-    matched = {name for name, _ in model.named_modules() if re.fullmatch(targets, name)}
-    walked = set(backbones.layernorm_modules(model))
-    if matched != walked:
-        wrong = sorted(matched ^ walked)[:4]
-        raise ValueError(
-            f"The pattern {targets!r} and the LayerNorms of this encoder differ at {wrong}. "
-            "Correct layernorm_targets of its BackboneSpec."
-        )
-    settings = LNTuningConfig(target_modules=targets, modules_to_save=["head"])
-    with _known_peft_warnings():
-        adapted = get_peft_model(model, settings)
-    adapted.peft_config["default"].base_model_name_or_path = model.config.backbone
-    return adapted.train()
-
-
-def count_trainable(model: nn.Module) -> tuple[int, int]:
-    """Count parameters by their `requires_grad` flag.
-
-    Args:
-        model: Detector, with or without an adapter.
-
-    Returns:
-        (trainable, total); total is the size of the detector, without PEFT's second copies.
-    """
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for name, p in model.named_parameters() if not _is_copy(name))
-    return trainable, total
-
-
-def count_layernorm(model: nn.Module) -> int:
-    """Count the parameters of every LayerNorm by walking the modules, whatever is trainable."""
-    layers = backbones.layernorm_modules(model).values()
-    return sum(p.numel() for layer in layers for p in layer.parameters())
-
-
-@contextmanager
-def _known_peft_warnings() -> Iterator[None]:
-    # PEFT asks each LayerNorm for its in_features, and transformers for a name it has renamed.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Unsupported layer type .*LayerNorm")
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.* is deprecated")
-        yield
-
-
-def _is_copy(name: str) -> bool:
-    return ".ln_tuning_layers." in name or ".modules_to_save." in name
-
-
-def _detector(model: nn.Module) -> GenDForImageClassification:
-    return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-def active_head(model: nn.Module) -> GenDHead:
-    """Give the head in use: the adapter's copy where PEFT keeps one."""
-    head = _detector(model).head
-    if isinstance(head, ModulesToSaveWrapper):
-        return head.modules_to_save[head.active_adapters[0]]
-    return head
-
-
-def init_head(model: nn.Module, features: Any, labels: Any, strength: float = 0.1) -> float:
-    """Start the head from the linear probe: balanced logistic regression on frozen features.
-
-    Args:
-        model: Detector, with or without an adapter; its head is overwritten.
-        features: (N, D) float, `GenDOutput.features`, not normalised.
-        labels: (N,) int, 0 real and 1 fake, both present.
-        strength: Inverse regularisation (scikit-learn's C) on standardised features.
-
-    Returns:
-        Balanced accuracy of the probe on these samples (not a test result).
-
-    Raises:
-        ValueError: If lengths differ, a class is missing or a feature is not finite.
-
-    Source: own; a head that starts at random makes the first LayerNorm steps noise.
-    """
-    head = active_head(model)
-    x = head.transform(torch.as_tensor(features, dtype=torch.float32)).double().numpy()
-    y = np.asarray(labels)
-    if len(x) != len(y) or set(np.unique(y)) != {0, 1} or not np.isfinite(x).all():
-        raise ValueError(
-            f"init_head needs as many finite features as labels and both classes 0 and 1; got "
-            f"{len(x)} features (finite: {np.isfinite(x).all()}), {len(y)} labels with values "
-            f"{np.unique(y)[:5]}."
-        )
-    mean, std = x.mean(0), x.std(0) + 1e-6 * (np.abs(x).max() + 1e-12)
-    probe = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-    probe.fit((x - mean) / std, y)
-    weight = probe.coef_[0] / std
-    bias = float(probe.intercept_[0] - weight @ mean)
-    with torch.no_grad():  # softmax of (-z/2, z/2) is the probe's sigmoid(z)
-        half = torch.as_tensor(weight / 2, dtype=head.linear.weight.dtype)
-        head.linear.weight.copy_(torch.stack([-half, half]))
-        head.linear.bias.copy_(torch.tensor([-bias / 2, bias / 2]))
-    hits = probe.predict((x - mean) / std) == y
-    return float((hits[y == 0].mean() + hits[y == 1].mean()) / 2)
-
-
-def encoder_fingerprint(model: nn.Module) -> str:
-    """Hash the frozen encoder (names, shapes, values); an adapter on it changes nothing."""
-    digest = hashlib.sha256()
-    state = _detector(model).encoder.state_dict()
-    for name, tensor in sorted((k.replace(".base_layer", ""), v) for k, v in state.items()):
-        if not _is_copy(f".{name}"):
-            array = tensor.detach().cpu().float().contiguous().numpy()
-            digest.update(f"{name}{array.shape}".encode())
-            digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def save_adapter(model: PeftModel, folder: str | Path) -> Path:
-    """Save only what was tuned: LayerNorms and head (0.4 MB for CLIP L/14).
-
-    Args:
-        model: Result of `tune_layernorm`.
-        folder: Where to write; an existing folder is replaced as a whole.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: If the model has no adapter.
-    """
-    if not isinstance(model, PeftModel):
-        raise ValueError("This model has no adapter; pass what tune_layernorm returned.")
-    facts = {
-        "config": json.loads(_detector(model).config.to_json_string(use_diff=False)),
-        "encoder_sha256": encoder_fingerprint(model),
-    }
-    with repro.atomic_path(folder) as temporary:
-        model.save_pretrained(str(temporary), save_embedding_layers=False)
-        (temporary / "README.md").unlink(missing_ok=True)  # PEFT's empty form of a card
-        repro.write_json(temporary / _ADAPTER_FILE, facts)
-    return Path(folder)
-
-
-def load_adapter(
-    folder: str | Path,
-    base: GenDForImageClassification | None = None,
-    trainable: bool = False,
-) -> PeftModel:
-    """Load an adapter onto the encoder it was tuned on.
-
-    Args:
-        folder: What `save_adapter` wrote.
-        base: Detector to put it on (wrapped in place); None loads the stored backbone by its name.
-        trainable: True to go on training.
-
-    Returns:
-        PeftModel in evaluation mode.
-
-    Raises:
-        FileNotFoundError: If the folder holds no adapter.
-        ValueError: If the base encoder is not the one the adapter was tuned on.
-    """
-    folder = Path(folder)
-    if not (folder / _ADAPTER_FILE).is_file():
-        raise FileNotFoundError(
-            f"No {_ADAPTER_FILE} in {folder}: not an adapter of this kit. Write one with "
-            "save_adapter."
-        )
-    facts = repro.read_json(folder / _ADAPTER_FILE)
-    config = GenDConfig.from_dict(facts["config"])
-    if base is None:
-        base = GenDForImageClassification(config, backbones.load(config.backbone))
-    if encoder_fingerprint(base) != facts["encoder_sha256"]:
-        raise ValueError(
-            f"The adapter in {folder} was tuned on other weights of {config.backbone!r} than those "
-            "loaded now. Give a detector on the original encoder as base=, or tune a new adapter."
-        )
-    with _known_peft_warnings():
-        return PeftModel.from_pretrained(base, str(folder), is_trainable=trainable).eval()
-
-
-def merge(model: PeftModel) -> GenDForImageClassification:
-    """Put an adapter's LayerNorms and head into a plain detector.
-
-    Args:
-        model: Result of `tune_layernorm` or `load_adapter`; stays as it is.
-
-    Returns:
-        A new detector in evaluation mode with the same scores and the key names of an untuned one.
-
-    Raises:
-        ValueError: If the model has no adapter.
-
-    Source: own; PEFT's `merge_and_unload` leaves the head inside its wrapper, whose names no one
-    else reads.
-    """
-    if not isinstance(model, PeftModel):
-        raise ValueError("merge needs a model with an adapter (tune_layernorm or load_adapter).")
-    head = copy.deepcopy(active_head(model))
-    merged = copy.deepcopy(model).merge_and_unload()
-    merged.head = head
-    return merged.requires_grad_(True).eval()
 
 
 AutoConfig.register("gend", GenDConfig, exist_ok=True)

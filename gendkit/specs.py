@@ -10,7 +10,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 LAYERNORM_TARGETS = {
     "clip": r"(.*\.)?(pre_layrnorm|layer_norm1|layer_norm2|post_layernorm)",
     "dinov3": r"(.*\.)?(norm1|norm2|norm)",
-    "pe": r"(.*\.)?(norm_pre|norm1|norm2|norm)",
+    # not every "norm": timm puts an identity of that name into attention and MLP
+    "pe": r"(.*\.)?(norm_pre|norm1|norm2|(vision|attn_pool)\.norm)",
 }
 
 
@@ -20,12 +21,13 @@ class BackboneSpec:
 
     Args:
         name: Short name, as given to `load`.
-        hub_id: Repository on the Hugging Face hub; empty for local encoders.
+        hub_id: Repository on the Hugging Face hub, for PE without its tag ".fb"; empty for local
+            encoders.
         family: "clip", "dinov3" or "pe": which class runs it and how its LayerNorms are named.
         image_size: Side of the square input, pixels.
         mean: Channel means of the normalisation, RGB, for values in [0, 1].
         std: Channel standard deviations of the normalisation.
-        feature_dim: Length D of a feature vector.
+        feature_dim: Length D of a feature vector: the width of the network, before any projection.
         layernorm_targets: Regular expression that matches the full name of every LayerNorm and of
             nothing else.
         resize: "shortest" (shortest edge, then a centre crop: CLIP, PE) or "exact" (both edges:
@@ -79,11 +81,11 @@ def _dinov3(name: str, hub_id: str, large: bool) -> tuple[BackboneSpec, dict]:
     return spec, model
 
 
-def _pe(name: str, timm_name: str) -> tuple[BackboneSpec, dict]:
+def _pe(name: str, timm_name: str, width: int) -> tuple[BackboneSpec, dict]:
     half = (0.5, 0.5, 0.5)
-    spec = BackboneSpec(
-        name, f"timm/{timm_name}", "pe", 224, half, half, 1024, LAYERNORM_TARGETS["pe"]
-    )
+    hub_id, targets = f"timm/{timm_name}", LAYERNORM_TARGETS["pe"]
+    # the networks were made for 224, 336 and 448 pixels; GenD runs all of them at 224
+    spec = BackboneSpec(name, hub_id, "pe", 224, half, half, width, targets)
     return spec, {"model_name": timm_name}
 
 
@@ -95,6 +97,12 @@ _ENTRIES = (
     _clip("clip-l14-336", "openai/clip-vit-large-patch14-336", 336, 14, True),
     _dinov3("dinov3-b", "facebook/dinov3-vitb16-pretrain-lvd1689m", False),
     _dinov3("dinov3-l", "facebook/dinov3-vitl16-pretrain-lvd1689m", True),
-    _pe("pe-l", "vit_pe_core_large_patch14_336"),
+    _pe("pe-b", "vit_pe_core_base_patch16_224", 768),
+    _pe("pe-l", "vit_pe_core_large_patch14_336", 1024),
+    _pe("pe-g", "vit_pe_core_gigantic_patch14_448", 1536),
 )
 REGISTRY: dict[str, tuple[BackboneSpec, dict]] = {entry[0].name: entry for entry in _ENTRIES}
+# The names that the official code and the hub use, to ours.
+ALIASES = {spec.hub_id: spec.name for spec, _ in _ENTRIES} | {
+    model["model_name"]: spec.name for spec, model in _ENTRIES if spec.family == "pe"
+}

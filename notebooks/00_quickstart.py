@@ -44,7 +44,7 @@ import pandas as pd
 import torch
 
 import gendkit
-from gendkit import evaluate, faces, manifest, model, plots, repro, video
+from gendkit import adapters, evaluate, faces, manifest, model, plots, repro, video
 
 repro.seed_all(seed)
 data = repro.data_dir(data_dir)
@@ -62,7 +62,7 @@ print(
 # %%
 videos = manifest.read(data / "nobody" / "manifest.csv")
 engine = faces.FaceEngine()
-detector = model.load_adapter(data / "weights" / "detector")
+detector = adapters.load_adapter(data / "weights" / "detector")
 threshold = repro.read_json(data / "weights" / "detector" / "threshold.json")
 print(f"{len(videos)} videos of {videos.source_id.nunique()} people nobody knows")
 print(f"threshold {threshold['value']:.3f}: {threshold['rule']}")

@@ -47,6 +47,7 @@ import torch
 
 import gendkit
 from gendkit import (
+    adapters,
     backbones,
     datasets,
     evaluate,
@@ -101,10 +102,10 @@ print(f"largest difference: {(through_norm - rescaled).abs().max():.1e}")
 
 # %%
 detector = model.build(backbone, head="LinearNorm", feature_scale=10.0)
-tuned = model.tune_layernorm(detector)
-head = sum(p.numel() for p in model.active_head(tuned).parameters())
-by_peft, total = model.count_trainable(tuned)
-by_walk = model.count_layernorm(tuned)
+tuned = adapters.tune(detector)
+head = sum(p.numel() for p in adapters.active_head(tuned).parameters())
+by_peft, total = adapters.count_trainable(tuned)
+by_walk = adapters.count_layernorm(tuned)
 print(f"route 1, PEFT:  {by_peft:,} trained = {by_peft - head:,} LayerNorm + {head:,} head")
 print(f"route 2, walk:  {by_walk:,} in {len(backbones.layernorm_modules(tuned))} LayerNorms")
 assert by_peft == by_walk + head
@@ -117,8 +118,8 @@ assert by_peft == by_walk + head
 counts = []
 for name in ("embedded", "clip-b16", "clip-l14", "dinov3-l"):
     with torch.device("meta"):
-        network = model.tune_layernorm(model.build(name, pretrained=False))
-    trained, everything = model.count_trainable(network)
+        network = adapters.tune(model.build(name, pretrained=False))
+    trained, everything = adapters.count_trainable(network)
     counts.append({"encoder": name, "trained": trained, "total": everything})
 counts = pd.DataFrame(counts)
 counts["share"] = (counts.trained / counts.total).map("{:.4%}".format)
@@ -161,7 +162,7 @@ print(f"{len(fit)} crops of {fit.source_id.nunique()} people, {len(batches)} bat
 
 # %%
 features = train.cache_features(tuned, fit, crops_dir)
-model.init_head(tuned, features, fit.label)
+adapters.init_head(tuned, features, fit.label)
 probe = metrics.video_scores(evaluate.score(tuned, select, crops_dir))
 print(f"frozen encoder, linear probe: select AUROC {metrics.bootstrap(probe, seed=seed)}")
 
@@ -209,7 +210,7 @@ history.round(3)
 
 # %%
 start = dict(model.build(backbone).encoder.named_parameters())
-merged = model.merge(tuned)
+merged = adapters.merge(tuned)
 changed = {
     name for name, value in merged.encoder.named_parameters() if not torch.equal(value, start[name])
 }
@@ -234,12 +235,12 @@ print(f"gain   {gain}")
 # `save_adapter` writes the LayerNorms and the head as safetensors, and a hash of the encoder they belong to.
 
 # %%
-folder = model.save_adapter(tuned, out / "adapter-04")
+folder = adapters.save_adapter(tuned, out / "adapter-04")
 size = sum(f.stat().st_size for f in folder.iterdir())
 whole = sum(p.numel() * 4 for p in merged.parameters())
 print(f"adapter {size / 1e3:.0f} kB, whole detector {whole / 1e6:.1f} MB")
 
-reloaded = model.load_adapter(folder)
+reloaded = adapters.load_adapter(folder)
 again = evaluate.score(reloaded, select, crops_dir)
 same = evaluate.score(tuned, select, crops_dir)
 assert (again.p_fake == same.p_fake).all()
@@ -277,7 +278,7 @@ answer = None  # your turn
 answer = (2 * 12 + 2) * 2 * 768
 with torch.device("meta"):
     b16 = model.build("clip-b16", pretrained=False)
-assert answer == model.count_layernorm(b16)
+assert answer == adapters.count_layernorm(b16)
 print(f"{answer:,}: two per block, one before, one after, gain and bias each")
 
 # %% tags=["solution", "hide-cell"]

@@ -47,7 +47,7 @@ import numpy as np
 import pandas as pd
 
 import gendkit
-from gendkit import evaluate, extract, manifest, metrics, model, plots, repro, train
+from gendkit import adapters, evaluate, extract, manifest, metrics, model, plots, repro, train
 
 rng = repro.seed_all(seed)
 data = repro.data_dir(data_dir)
@@ -101,9 +101,9 @@ print(f"{len(crops)} crops of {len(extraction.report)} videos")
 fit = crops[crops.role == "fit"]
 seen = set(fit.method) - {"real"}
 detector = model.build(backbone, head="LinearNorm", feature_scale=10.0)
-model.init_head(detector, train.cache_features(detector, fit, crops_dir), fit.label)
-detector = model.tune_layernorm(detector)
-trained, total = model.count_trainable(detector)
+adapters.init_head(detector, train.cache_features(detector, fit, crops_dir), fit.label)
+detector = adapters.tune(detector)
+trained, total = adapters.count_trainable(detector)
 print(f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})")
 
 # %% [markdown]

@@ -46,7 +46,7 @@ import numpy as np
 import pandas as pd
 
 import gendkit
-from gendkit import embed, extract, model, plots, repro, train
+from gendkit import adapters, embed, extract, model, plots, repro, train
 
 rng = repro.seed_all(seed)
 data = repro.data_dir(data_dir)
@@ -70,7 +70,7 @@ faces = crops[(crops.role == "report") & shown].reset_index(drop=True)
 labels = faces.label.to_numpy()
 
 frozen = model.build("embedded")
-tuned = model.load_adapter(data / "weights" / "detector")
+tuned = adapters.load_adapter(data / "weights" / "detector")
 features = {
     "frozen": train.cache_features(frozen, faces, crops_dir),
     "tuned": train.cache_features(tuned, faces, crops_dir),

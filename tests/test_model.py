@@ -1,19 +1,26 @@
-"""The detector: official numbers, LayerNorm tuning and its count, adapters, save and load."""
+"""The detector: official numbers, outputs, save and load, the pipeline, the bare install."""
 
+import importlib.util
 import json
+import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from peft import PeftModel
-from safetensors.torch import load_file
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 from gendkit import backbones
 from gendkit import model as gend
 
+ROOT = Path(__file__).resolve().parents[1]
 PARITY = Path(__file__).parent / "data" / "parity"
 TINY = {
     "hidden_size": 32,
@@ -34,11 +41,27 @@ def strict_warnings(recwarn):
     assert not [str(w.message) for w in recwarn]
 
 
-def tiny(seed: int = 0, **config) -> gend.GenDForImageClassification:
+def tiny(seed: int = 0, num_hidden_layers: int = 2, **config) -> gend.GenDForImageClassification:
     torch.manual_seed(seed)
     spec = backbones.config_of("clip-l14")["spec"]
     spec.update(name="tiny", hub_id="", feature_dim=32, image_size=28)
-    settings = gend.GenDConfig(backbone="tiny", encoder={"spec": spec, "model": TINY}, **config)
+    encoder = {"spec": spec, "model": {**TINY, "num_hidden_layers": num_hidden_layers}}
+    settings = gend.GenDConfig(backbone="tiny", encoder=encoder, **config)
+    return gend.GenDForImageClassification(settings).eval()
+
+
+def write_encoder(model: gend.GenDForImageClassification, folder: Path) -> None:
+    """Write the encoder of `tiny` in the layout of transformers."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({**TINY, "model_type": "clip_vision_model"}))
+    save_file(model.encoder.vision.state_dict(), folder / "model.safetensors")
+
+
+def tiny_dinov3() -> gend.GenDForImageClassification:
+    torch.manual_seed(0)
+    spec = backbones.config_of("dinov3-l")["spec"]
+    spec.update(name="tiny", hub_id="", feature_dim=32, image_size=28)
+    settings = gend.GenDConfig(backbone="tiny", encoder={"spec": spec, "model": TINY})
     return gend.GenDForImageClassification(settings).eval()
 
 
@@ -49,15 +72,6 @@ def pixels(n: int = 4, seed: int = 1) -> torch.Tensor:
 def logits(model, batch=None) -> torch.Tensor:
     with torch.no_grad():
         return model(pixels() if batch is None else batch).logits
-
-
-def shake(model) -> None:
-    """Move what is trainable, as training would."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
 @pytest.mark.parametrize(
@@ -85,57 +99,6 @@ def test_logits_equal_the_official_ones(name):
     np.testing.assert_allclose(output.features, expected["features"], atol=1e-5)
     np.testing.assert_allclose(output.logits, expected["logits"], atol=1e-5)
     np.testing.assert_allclose(output.logits.softmax(-1), expected["probs"], atol=1e-5)
-
-
-def test_clip_l14_trains_104450_parameters():
-    """As the official code counts: 102,400 LayerNorm + 2,050 head; the unused projection (786,432) left out."""
-    with torch.device("meta"):
-        config = gend.GenDConfig(backbone="clip-l14")
-        model = gend.tune_layernorm(gend.GenDForImageClassification(config))
-    trainable, total = gend.count_trainable(model)
-    assert gend.count_layernorm(model) == 102_400
-    assert trainable == 102_400 + 2_050 == 104_450
-    assert total == 303_968_258 - 786_432
-    assert gend.count_layernorm(model) == trainable - sum(
-        p.numel() for p in gend.active_head(model).parameters()
-    )
-
-
-def test_dinov3_l_trains_102402_parameters():
-    with torch.device("meta"):
-        config = gend.GenDConfig(backbone="dinov3-l")
-        model = gend.tune_layernorm(gend.GenDForImageClassification(config))
-    assert gend.count_trainable(model) == (102_402, 303_131_650)
-    assert gend.count_layernorm(model) == 100_352
-
-
-def test_two_routes_count_the_same_and_only_those_move():
-    model = gend.tune_layernorm(tiny())
-    assert gend.count_layernorm(model) == N_LAYERNORM
-    assert gend.count_trainable(model)[0] == N_LAYERNORM + N_HEAD
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
-    model(pixels(), labels=torch.tensor([0, 1, 0, 1])).loss.backward()
-    optimizer.step()
-    moved = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
-    assert moved and all("ln_tuning_layers" in k or "modules_to_save" in k for k in moved)
-    assert sum(before[k].numel() for k in moved) > N_LAYERNORM  # nearly all of them, and the head
-
-
-def test_count_of_a_plain_model():
-    model = tiny()
-    n = sum(p.numel() for p in model.parameters())
-    assert gend.count_trainable(model) == (n, n)
-    assert gend.count_layernorm(model) == N_LAYERNORM
-
-
-def test_tune_layernorm_refuses():
-    model = tiny()
-    model.config.encoder["spec"]["layernorm_targets"] = r".*layer_norm1"
-    with pytest.raises(ValueError, match="layernorm_targets"):
-        gend.tune_layernorm(model)
-    with pytest.raises(ValueError, match="already has an adapter"):
-        gend.tune_layernorm(gend.tune_layernorm(tiny()))
 
 
 @pytest.mark.parametrize("head", gend.HEADS)
@@ -186,7 +149,7 @@ def test_save_and_load_gives_the_same_logits(tmp_path, head):
 def test_build_keeps_the_loaded_encoder(tmp_path):
     source = tiny()
     folder = tmp_path / "encoder"
-    source.encoder.vision.save_pretrained(folder)
+    write_encoder(source, folder)
     built = gend.build(folder, head="linear")
     for key, value in built.encoder.state_dict().items():
         assert torch.equal(value, source.encoder.state_dict()[key]), key
@@ -195,86 +158,6 @@ def test_build_keeps_the_loaded_encoder(tmp_path):
         gend.build(folder, head="mlp")
     with pytest.raises(ValueError, match="feature_scale"):
         gend.build(folder, feature_scale=0)
-
-
-def test_adapter_reloads_to_identical_scores(tmp_path):
-    model = gend.tune_layernorm(tiny())
-    plain = logits(model.eval())
-    shake(model)
-    tuned = logits(model)
-    assert not torch.allclose(tuned, plain, atol=1e-3)
-    folder = gend.save_adapter(model, tmp_path / "adapter")
-    size = sum(f.stat().st_size for f in folder.iterdir())
-    assert size < 4 * (N_LAYERNORM + N_HEAD) + 20_000
-    gend.save_adapter(model, folder)  # a second time replaces it
-    again = gend.load_adapter(folder, base=tiny())
-    assert torch.equal(logits(again), tuned)
-    assert gend.count_trainable(again)[0] == 0
-    onward = gend.load_adapter(folder, base=tiny(), trainable=True)
-    assert gend.count_trainable(onward)[0] == N_LAYERNORM + N_HEAD
-
-
-def test_adapter_finds_its_backbone_by_name(tmp_path):
-    folder = tmp_path / "encoder"
-    tiny().encoder.vision.save_pretrained(folder)
-    model = gend.tune_layernorm(gend.build(folder, feature_scale=5.0))
-    shake(model)
-    saved = gend.save_adapter(model, tmp_path / "adapter")
-    assert torch.equal(logits(gend.load_adapter(saved)), logits(model.eval()))
-
-
-def test_adapter_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match="save_adapter"):
-        gend.load_adapter(tmp_path)
-    with pytest.raises(ValueError, match="tune_layernorm"):
-        gend.save_adapter(tiny(), tmp_path / "a")
-    saved = gend.save_adapter(gend.tune_layernorm(tiny()), tmp_path / "a")
-    with pytest.raises(ValueError, match="other weights of 'tiny'"):
-        gend.load_adapter(saved, base=tiny(seed=5))
-
-
-def test_fingerprint_ignores_the_adapter():
-    model = tiny()
-    before = gend.encoder_fingerprint(model)
-    tuned = gend.tune_layernorm(model)
-    shake(tuned)
-    assert gend.encoder_fingerprint(tuned) == before != gend.encoder_fingerprint(tiny(seed=5))
-
-
-def test_merge_unwraps_everything(tmp_path):
-    model = gend.tune_layernorm(tiny())
-    shake(model)
-    merged = gend.merge(model)
-    assert type(merged) is gend.GenDForImageClassification
-    assert set(merged.state_dict()) == set(tiny().state_dict())
-    assert torch.equal(logits(merged), logits(model.eval()))
-    assert isinstance(model, PeftModel) and gend.count_trainable(model)[0] == N_LAYERNORM + N_HEAD
-    merged.save_pretrained(tmp_path)
-    again = gend.GenDForImageClassification.from_pretrained(tmp_path)
-    assert torch.equal(logits(again), logits(model))
-    with pytest.raises(ValueError, match="adapter"):
-        gend.merge(tiny())
-
-
-@pytest.mark.parametrize("head", gend.HEADS)
-@pytest.mark.parametrize("adapt", [False, True])
-def test_init_head_separates_separable_features(head, adapt):
-    model = tiny(head=head, feature_scale=10.0)
-    model = gend.tune_layernorm(model) if adapt else model
-    rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1, 1, 1], 20)
-    features = rng.normal(size=(80, 32)) + 6.0 * labels[:, None] * np.eye(32)[4]
-    assert gend.init_head(model, features, labels) > 0.9
-    with torch.no_grad():
-        scores = gend.active_head(model)(torch.from_numpy(features).float()).softmax(-1)[:, 1]
-    assert scores[labels == 1].mean() > 0.8 > 0.3 > scores[labels == 0].mean()
-
-
-def test_init_head_refuses():
-    with pytest.raises(ValueError, match="both classes"):
-        gend.init_head(tiny(), np.ones((3, 32)), [1, 1, 1])
-    with pytest.raises(ValueError, match="as many"):
-        gend.init_head(tiny(), np.ones((3, 32)), [1, 0])
 
 
 def test_processor_saves_and_loads(tmp_path):
@@ -290,3 +173,194 @@ def test_processor_saves_and_loads(tmp_path):
         assert (again.crop_scale, again.image_size) == (1.5, 28)
         got = again([image, image])["pixel_values"]
         assert torch.equal(got[0], backbones.preprocess(spec)(image)[0]) and got.shape[0] == 2
+
+
+def test_return_dict_follows_the_config():
+    model = tiny()
+    logits, features, embeddings = model(pixels(), return_dict=False)  # no loss without labels
+    assert (logits.shape, features.shape, embeddings.shape) == ((4, 2), (4, 32), (4, 32))
+    model.config.return_dict = False
+    assert isinstance(model(pixels()), tuple) and not isinstance(model(pixels()), gend.GenDOutput)
+    assert isinstance(model(pixels(), return_dict=True), gend.GenDOutput)
+    assert list(model(pixels(), return_dict=True)) == ["logits", "features", "embeddings"]
+
+
+def test_official_backbone_names_become_ours():
+    assert gend.GenDConfig(backbone="openai/clip-vit-large-patch14").backbone == "clip-l14"
+    with pytest.raises(ValueError, match="Known names: embedded, clip-b16"):
+        gend.build("openai/clip-vit-huge")
+
+
+def saved(folder: Path) -> Path:
+    tiny().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("gone", "new", "message"),
+    [
+        ("head.linear.bias", None, r"missing \['head\.linear\.bias'\], unexpected \[\]"),
+        (None, "head.extra", r"missing \[\], unexpected \['head\.extra'\].*config\.json"),
+        ("encoder.vision.post_layernorm.weight", "x", r"post_layernorm\.weight.*\['x'\]"),
+    ],
+)
+def test_missing_and_extra_tensors_are_refused(tmp_path, gone, new, message, caplog):
+    path = saved(tmp_path) / "model.safetensors"
+    state = load_file(path)
+    names = {k: k for k in state} if gone is None else {k: k for k in state if gone not in k}
+    assert len(names) == len(state) - (gone is not None)
+    state = {k: state[k] for k in names}
+    if new is not None:
+        state[new] = torch.zeros(2)
+    save_file(state, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=message):
+        gend.GenDForImageClassification.from_pretrained(tmp_path)
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    path = saved(tmp_path) / "model.safetensors"
+    torch.save(load_file(path), tmp_path / "pytorch_model.bin")
+    path.unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        gend.GenDForImageClassification.from_pretrained(tmp_path)
+    with pytest.raises(OSError, match="safetensors"):
+        gend.GenDForImageClassification.from_pretrained(tmp_path, use_safetensors=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "new", "old"),
+    [
+        (tiny, "vision.", "vision.vision_model."),
+        (tiny_dinov3, "vision.model.layer.", "vision.layer."),
+    ],
+)
+def test_files_of_other_versions_of_transformers_load(tmp_path, make, new, old):
+    """As it was saved by either version; and what is saved after that loads again."""
+    model = make()
+    model.save_pretrained(tmp_path / "own")
+    state = load_file(tmp_path / "own" / "model.safetensors")
+    plain = {name.replace(old, new): value for name, value in state.items()}
+    for i, layout in enumerate((plain, {k.replace(new, old): v for k, v in plain.items()})):
+        assert len(layout) == len(state)
+        save_file(layout, tmp_path / "own" / "model.safetensors", metadata={"format": "pt"})
+        again = gend.GenDForImageClassification.from_pretrained(tmp_path / "own")
+        assert torch.equal(logits(again), logits(model))
+        again.save_pretrained(tmp_path / str(i))
+        once_more = gend.GenDForImageClassification.from_pretrained(tmp_path / str(i))
+        assert torch.equal(logits(once_more), logits(model))
+
+
+def test_loading_info_is_given_when_asked(tmp_path):
+    model, info = gend.GenDForImageClassification.from_pretrained(
+        saved(tmp_path), output_loading_info=True
+    )
+    assert torch.equal(logits(model), logits(tiny())) and not info["missing_keys"]
+
+
+def test_pipeline_scores_an_image_like_the_model(tmp_path):
+    torch.manual_seed(0)
+    model = gend.build("embedded", feature_scale=10.0)
+    processor = gend.GenDImageProcessor.from_spec(model.encoder.spec)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (150, 140, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    with torch.no_grad():
+        real, fake = model(**processor(image)).logits.softmax(-1)[0].tolist()
+    wanted = {"real": pytest.approx(real, abs=1e-6), "fake": pytest.approx(fake, abs=1e-6)}
+    for given in ({"model": str(tmp_path)}, {"model": model, "image_processor": processor}):
+        run = pipeline("image-classification", device="cpu", **given)
+        assert isinstance(run.image_processor, gend.GenDImageProcessor)
+        got = run(image)
+        assert {row["label"]: row["score"] for row in got} == wanted
+        assert got[0]["score"] > got[1]["score"]
+        assert [len(rows) for rows in run([image, image.resize((60, 60))])] == [2, 2]
+
+
+def test_processor_takes_no_unknown_option():
+    processor = gend.GenDImageProcessor()
+    with pytest.raises(TypeError, match="do_resize"):
+        processor.preprocess(np.zeros((9, 9, 3), np.uint8), do_resize=False)
+    arrays = processor(np.zeros((9, 9, 3), np.uint8), return_tensors="np")["pixel_values"]
+    assert isinstance(arrays, np.ndarray) and arrays.shape == (1, 3, 224, 224)
+
+
+BARE = ["torch", "transformers", "numpy", "pillow", "safetensors"]
+
+
+def needs_of(names: list[str]) -> set[str]:
+    """Distributions that these need themselves, on this machine, without extras."""
+    found, todo = set(), list(names)
+    while todo:
+        name = canonicalize_name(todo.pop())
+        if name in found:
+            continue
+        try:
+            required = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # for another platform
+            continue
+        found.add(name)
+        for text in required:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append(requirement.name)
+    return found
+
+
+SCORE_BARE = """
+import sys
+from importlib.machinery import PathFinder
+
+absent, real = set(sys.argv[2].split()), PathFinder.find_spec
+
+def find_spec(name, path=None, target=None):
+    return None if name.split(".")[0] in absent else real(name, path, target)
+
+PathFinder.find_spec = find_spec
+import numpy as np
+from PIL import Image
+from gendkit.model import GenDForImageClassification, GenDImageProcessor
+
+model = GenDForImageClassification.from_pretrained(sys.argv[1])
+processor = GenDImageProcessor.from_pretrained(sys.argv[1])
+image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+inputs = processor([image, image.rotate(90)])
+print(*model(**inputs).logits.softmax(-1)[:, 1].tolist())
+try:
+    model(**inputs, labels=np.zeros(2))
+except ModuleNotFoundError as error:
+    print(error.name)
+try:
+    import sklearn
+except ModuleNotFoundError:
+    print("without sklearn", *sorted(absent & {name.split(".")[0] for name in sys.modules}))
+"""
+
+
+def test_the_bare_install_loads_and_scores(tmp_path):
+    """In a process where every other installed package is hidden, as if it were not there."""
+    kept = needs_of(BARE) | {"gendkit"}
+    owners = metadata.packages_distributions()
+    hidden = {
+        module
+        for module, distributions in owners.items()
+        if not {canonicalize_name(name) for name in distributions} & kept
+    }
+    never = {"peft", "sklearn", "pandas", "scipy", "pytorch_metric_learning", "cv2", "av"}
+    assert {name for name in never if importlib.util.find_spec(name)} <= hidden
+    assert not {"torch", "numpy", "PIL", "safetensors", "transformers", "gendkit"} & hidden
+    model = tiny()
+    processor = gend.GenDImageProcessor.from_spec(model.encoder.spec)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    command = [sys.executable, "-c", SCORE_BARE, str(tmp_path), " ".join(hidden)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    scores, loss, rest = done.stdout.splitlines()
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    with torch.no_grad():
+        wanted = model(**processor([image, image.rotate(90)])).logits.softmax(-1)[:, 1]
+    np.testing.assert_allclose([float(x) for x in scores.split()], wanted, atol=1e-6)
+    assert loss == "pytorch_metric_learning"  # only the loss needs it
+    assert rest == "without sklearn"
