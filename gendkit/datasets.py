@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class CropDataset(Dataset):
 
     A sample is {"pixel_values": (3, S, S) float32, "labels": 0 or 1, "index": row position}.
     The random draws of the augmentation come from (seed, epoch, what the row shows), never from a
-    global generator: workers, batch composition and a restart change nothing.
+    global generator: workers, threads, batch composition and a restart change nothing.
+    A batch is decoded and augmented by as many threads as torch has.
 
     Args:
         table: Frame manifest, one row per crop. Its row order is the sample order.
@@ -130,15 +132,21 @@ class CropDataset(Dataset):
         """
         if index in self._cache:
             return self._cache[index]
+        return self._kept(index, self._decode(index))
+
+    def _decode(self, index: int) -> np.ndarray:
         try:
             with Image.open(self.paths[index]) as file:
-                image = np.asarray(file.convert("RGB"))
+                return np.asarray(file.convert("RGB"))
         except (UnidentifiedImageError, OSError) as error:
             raise ValueError(
                 f"{row_name(self.table, index)} is not a readable image ({error}); "
                 "delete it and run the extraction again"
             ) from error
-        if self._budget >= image.nbytes:
+
+    def _kept(self, index: int, image: np.ndarray) -> np.ndarray:
+        """Keep a decoded crop if the budget allows it."""
+        if index not in self._cache and self._budget >= image.nbytes:
             image.setflags(write=False)
             self._cache[index] = image
             self._budget -= image.nbytes
@@ -154,14 +162,26 @@ class CropDataset(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
+    def _made(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return one crop as decoded, and augmented."""
+        image = self._cache.get(index)
+        if image is None:
+            image = self._decode(index)
+        return image, image if self.augment is None else self.augment(image, self.rng(index))
+
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         # torch's loader calls this once per batch: one processor call instead of B.
-        images = [self.image(int(index)) for index in indices]
-        if self.augment is not None:
-            images = [
-                self.augment(image, self.rng(int(index)))
-                for image, index in zip(images, indices, strict=True)
-            ]
+        indices = [int(index) for index in indices]
+        # Pillow lets other threads run while it works. In a loader's worker torch has one thread.
+        n_threads = min(torch.get_num_threads(), len(indices))
+        if n_threads > 1:
+            with ThreadPoolExecutor(n_threads) as pool:
+                done = list(pool.map(self._made, indices))
+        else:
+            done = [self._made(index) for index in indices]
+        for index, (image, _) in zip(indices, done, strict=True):
+            self._kept(index, image)
+        images = [image for _, image in done]
         pixels = to_pixels(self.processor, images)
         return [
             {"pixel_values": pixel, "labels": int(self.labels[index]), "index": int(index)}
@@ -178,22 +198,33 @@ class FeatureDataset(Dataset):
     """Features computed once, in the place of pixels: for a head on a frozen encoder.
 
     Args:
-        features: (N, D) float32.
+        features: (N, D) float32, or (K, N, D): K versions of each, taken in turn by epoch.
         labels: (N,) 0 or 1.
+
+    Raises:
+        ValueError: If the two do not fit.
     """
 
     def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
-        self.features, self.labels = torch.from_numpy(features), labels
+        if features.ndim not in (2, 3) or features.shape[-2] != len(labels):
+            raise ValueError(
+                f"got features {features.shape} and {len(labels)} labels, expected (N, D) or "
+                "(K, N, D) with one label per N"
+            )
+        values = torch.from_numpy(features)
+        self.features, self.labels = values[None] if values.ndim == 2 else values, labels
+        self.version = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Do nothing: there is no augmentation."""
+        """Choose the version of the features."""
+        self.version = int(epoch) % len(self.features)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         label = int(self.labels[index])
-        return {"pixel_values": self.features[index], "labels": label, "index": index}
+        return {"pixel_values": self.features[self.version, index], "labels": label, "index": index}
 
 
 class _EpochSampler(BatchSampler):

@@ -1,40 +1,70 @@
 """Train a detector by the GenD recipe, on `transformers.Trainer`.
 
 One call trains, resumes after a kill, or loads a finished run: the folder of a run is named by a
-hash of all it depends on (settings, crops, start weights).
+hash of all it depends on (settings, crops, start weights, number of processes).
 """
 
+import hashlib
 import json
+import os
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
-from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
-from torch.utils.data import DataLoader, default_collate
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from torch.utils.data import default_collate
+from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
 from gendkit import metrics, repro
-from gendkit.datasets import CropDataset, FeatureDataset, PairedBatchSampler, RandomBatchSampler
+from gendkit.datasets import (
+    CropDataset,
+    FeatureDataset,
+    PairedBatchSampler,
+    RandomBatchSampler,
+)
 from gendkit.evaluate import cache_features, probability, processor_of, unwrap
-from gendkit.losses import GenDLoss
-from gendkit.model import GenDOutput, active_head
 from gendkit.recipe import (
     METRICS,
+    RESUMABLE,
     TrainConfig,
     best_epoch,
     by_role,
+    check_loggers,
+    data_fingerprint,
     learning_rate,
     run_fingerprint,
+    start_fingerprint,
+    stops_early,
     to_history,
 )
+from gendkit.trainer import (
+    RECORD,
+    GenDTrainer,
+    HeadOnly,
+    RunRecord,
+    logger_callbacks,
+    tuned,
+    weights_of,
+)
 from gendkit.transforms import Augment
+
+__all__ = [
+    "GenDTrainer",
+    "TrainConfig",
+    "TrainResult",
+    "cache_features",
+    "learning_rate",
+    "run_fingerprint",
+    "train",
+]
+
+_FILE = "trainer_state.json"  # Trainer writes it last
 
 
 @dataclass(frozen=True)
@@ -59,169 +89,6 @@ class TrainResult:
     loaded: bool
 
 
-class GenDTrainer(Trainer):
-    """`Trainer` with the GenD loss, batches and schedule; the rest is inherited.
-
-    Args:
-        config: Settings.
-        sampler: Batch sampler with `set_epoch`.
-        **kwargs: Of `transformers.Trainer`.
-    """
-
-    def __init__(self, *, config: TrainConfig, sampler: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config, self.sampler = config, sampler
-        self.objective = GenDLoss(config.alignment, config.uniformity, config.label_smoothing)
-        # The loss is a mean over one step's crops, so Trainer must divide by the accumulation.
-        self.model_accepts_loss_kwargs = False
-        self._parts: dict[str, list[torch.Tensor]] = {}
-        self._clock: tuple[float, float] | None = None  # start, seconds of earlier attempts
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, and keep the time."""
-        self._started = time.perf_counter()
-        return super().train(*args, **kwargs)
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Return batches as the sampler composes them."""
-        loader = DataLoader(
-            self.train_dataset,
-            batch_sampler=self.sampler,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        return self.accelerator.prepare(loader)
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Return the recipe's schedule, per update."""
-        per_epoch = num_training_steps / self.config.epochs
-        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer or self.optimizer,
-            lambda step: learning_rate(step, per_epoch, self.config) / self.config.learning_rate,
-        )
-        self._created_lr_scheduler = True
-        return self.lr_scheduler
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict,
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """Return cross-entropy + alignment + uniformity of one batch."""
-        out = model(pixel_values=inputs["pixel_values"])
-        try:
-            loss, parts = self.objective(out.logits.float(), out.features.float(), inputs["labels"])
-        except ValueError as error:
-            rows = inputs["index"].tolist()
-            raise ValueError(
-                f"update {self.state.global_step}, fit rows {rows}: {error}"
-            ) from error
-        for name, value in parts.items():
-            self._parts.setdefault(name, []).append(torch.as_tensor(value).detach())
-        return (loss, out) if return_outputs else loss
-
-    def prediction_step(self, model: nn.Module, inputs: dict, *_: Any, **__: Any) -> tuple:
-        """Return (cross-entropy, logits, labels): a last batch may hold one class only."""
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad():
-            logits = model(pixel_values=inputs["pixel_values"]).logits.float()
-            loss = nn.functional.cross_entropy(logits, inputs["labels"])
-        return loss, logits, inputs["labels"]
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the loss parts and the clock to what is logged."""
-        now = time.perf_counter()
-        if self._clock is None:
-            before = [row["seconds"] for row in self.state.log_history if "seconds" in row]
-            self._clock = (self._started, before[-1] if before else 0.0)
-        if "loss" in logs:
-            for name, values in self._parts.items():
-                logs[f"loss_{name}"] = float(torch.stack(values).float().mean())
-            self._parts.clear()
-        super().log(logs | {"seconds": now - self._clock[0] + self._clock[1]}, *args, **kwargs)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        if isinstance(self.model, PeftModel):
-            # By default PEFT asks the network at every save whether a vocabulary has changed.
-            self.model.save_pretrained(
-                output_dir, state_dict=state_dict, save_embedding_layers=False
-            )
-        else:
-            super()._save(output_dir, state_dict)
-
-    def floating_point_ops(self, inputs: dict) -> int:
-        """Skip a count that nothing here reads."""
-        return 0
-
-
-class _Run(TrainerCallback):
-    """Epoch numbers to sampler and crops, best weights and history to files, a line to the reader."""
-
-    def __init__(
-        self, model: nn.Module, folder: Path, config: TrainConfig, data: Any, sampler: Any
-    ):
-        self.model, self.folder, self.config = model, folder, config
-        self.data, self.sampler = data, sampler
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        epoch = int((state.epoch or 0) + 1e-6)
-        # Older versions of accelerate do not tell a batch sampler the epoch.
-        for item in (self.data, self.sampler):
-            item.set_epoch(epoch)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        history = to_history(state.log_history)
-        best = best_epoch(history, self.config)
-        if best["step"] == state.global_step:
-            with repro.atomic_path(_weights_of(self.folder, best)) as temporary:
-                save_file(_tuned(self.model), temporary)
-        with repro.atomic_path(self.folder / "history.csv") as temporary:
-            history.to_csv(temporary, index=False)
-        last, n_epochs = history.iloc[-1], self.config.epochs
-        if len(history) * 10 // n_epochs > (len(history) - 1) * 10 // n_epochs:
-            print(
-                f"epoch {len(history)}/{n_epochs}: loss {last['loss']:.4f}, select AUROC "
-                f"{last['select_auroc']:.3f}, {last['seconds']:.0f} s",
-                flush=True,
-            )
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        # Not before the checkpoint is written: a restart may repeat the epoch and choose otherwise.
-        if state.is_world_process_zero:
-            best = best_epoch(to_history(state.log_history), self.config)
-            for path in self.folder.glob("weights-*.safetensors"):
-                if path != _weights_of(self.folder, best):
-                    path.unlink()
-
-
-def _weights_of(folder: Path, epoch: dict[str, float]) -> Path:
-    return folder / f"weights-{epoch['step']:.0f}.safetensors"
-
-
-def _tuned(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {
-        name: value.detach().cpu().clone().contiguous()
-        for name, value in model.named_parameters()
-        if value.requires_grad
-    }
-
-
-class _HeadOnly(nn.Module):
-    """The head of a detector, fed with cached features."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.head = active_head(model)
-
-    def forward(self, pixel_values: torch.Tensor) -> GenDOutput:
-        return GenDOutput(logits=self.head(pixel_values), features=pixel_values)
-
-
 def train(
     model: nn.Module,
     table: pd.DataFrame,
@@ -230,56 +97,95 @@ def train(
     out: str | Path = "runs",
     processor: Callable | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    resume: str | Path | None = None,
 ) -> TrainResult:
     """Train a detector on the fit rows, choose the epoch on the select videos, or load the run.
 
     A run killed at any moment goes on from its last finished epoch when the same call is made
     again, and on a CPU ends with the same weights as an unbroken run. If the encoder has no
-    trainable weight and there is no augmentation, features are computed once.
+    trainable weight and there is no augmentation, features are computed once; with augmentation
+    the encoder runs in every epoch, unless `TrainConfig.feature_draws` says otherwise.
+
+    Started by `torchrun` or `accelerate launch`, all processes train together
+    (`trainer.GenDTrainer`); `out` must then be a folder that all of them see.
 
     Args:
-        model: Detector; what has requires_grad is trained (`model.tune_layernorm` sets it).
+        model: Detector; what has requires_grad is trained (`adapters.tune` sets it).
         table: Frame manifest with the roles fit and select; other rows are not read.
         root: Folder that the paths are relative to.
         config: Settings; None for the fast profile.
         out: Folder of runs; this run gets a folder named by its fingerprint.
         processor: Preprocessing; by default the one of the model's encoder.
         callbacks: Further callbacks of `transformers.Trainer`.
+        resume: Checkpoint to start from, of any run with the same data, start weights and
+            settings (epochs, patience, select_metric and the loggers may differ): its folder, or
+            a folder of a run that kept checkpoints (the newest is taken). None starts afresh. A
+            run that was started so, and then killed, goes on from its own last epoch.
 
     Returns:
         TrainResult; its model is the one passed in, in eval mode.
 
     Raises:
-        ValueError: If a role lacks a class, nothing is trainable, or the loss is not finite.
+        ValueError: If a role lacks a class, nothing is trainable, the loss is not finite, or the
+            checkpoint belongs to another run.
+        FileNotFoundError: If there is no checkpoint where `resume` points.
+        ImportError: If a logger's package is missing.
 
     Source: arXiv:2508.06248, training details.
     """
     config, root = config or TrainConfig(), Path(root)
+    check_loggers(config.report_to)
     fit, select = by_role(table)
     n_trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     if n_trained == 0:
-        raise ValueError("no parameter has requires_grad; call model.tune_layernorm(model) first")
-    key = run_fingerprint(model, pd.concat([fit, select]), root, config)
+        raise ValueError("no parameter has requires_grad; call adapters.tune(model) first")
+    rows, world = pd.concat([fit, select]), int(os.environ.get("WORLD_SIZE", "1"))
+    facts = {
+        "config": json.loads(json.dumps(asdict(config))),
+        "data": data_fingerprint(rows, root),
+        "start": start_fingerprint(model),
+        "world": world,
+    }
+    given = None if resume is None else _given_checkpoint(Path(resume), facts)
+    resumed = "" if given is None else hashlib.sha256((given / _FILE).read_bytes()).hexdigest()
+    key = run_fingerprint(facts["data"], facts["start"], config, world, resumed)
     folder = Path(out) / f"run-{key[:12]}"
     if (folder / "run.json").is_file():
         return _load(model, folder)
+    if world > 1 and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     repro.seed_all(config.seed)
     trainer, run = _prepare(
-        model, fit, select, root, config, folder, processor or processor_of(model)
+        model, fit, select, root, config, folder, processor or processor_of(model), facts
     )
-    for callback in (run, *callbacks):
+    is_main = trainer.is_world_process_zero()
+    for callback in (
+        run,
+        *callbacks,
+        *(logger_callbacks(config.report_to, folder) if is_main else ()),
+    ):
         trainer.add_callback(callback)
-    checkpoint = _last_checkpoint(folder / "checkpoints")
-    if checkpoint is not None:
+    if is_main:
+        _sweep(folder / "checkpoints", world)
+    trainer.accelerator.wait_for_everyone()
+    checkpoint = _last(folder / "checkpoints")
+    if checkpoint is None and given is not None:
+        checkpoint = given
+        if is_main:
+            _take_best(given, folder, config)
+    if checkpoint is not None and is_main:
         print(f"going on from {checkpoint.name} of {folder.name}", flush=True)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if trainer.is_world_process_zero():
+    if checkpoint is not None and _is_over(checkpoint, config):
+        trainer.state = TrainerState.load_from_json(str(checkpoint / _FILE))
+    else:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if is_main:
         history = to_history(trainer.state.log_history)
         best = best_epoch(history, config)
-        chosen = _weights_of(folder, best)
+        chosen = weights_of(folder, best)
         if chosen.is_file():  # not if an earlier attempt was killed right below
             chosen.replace(folder / "weights.safetensors")
-        facts = {
+        record = {
             "fingerprint": key,
             "config": asdict(config),
             "best": best,
@@ -287,9 +193,15 @@ def train(
             "n_fit": len(fit),
             "n_select": len(select),
             "n_trained": n_trained,
+            "n_processes": world,
+            "stopped_early": len(history) < config.epochs,
+            "resumed_from": resumed,
         }
-        repro.write_json(folder / "run.json", repro.provenance(**facts))
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        with repro.atomic_path(folder / "history.csv") as temporary:
+            history.to_csv(temporary, index=False)
+        repro.write_json(folder / "run.json", repro.provenance(**record))
+        if config.keep_checkpoints == 1:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return replace(_load(model, folder, quiet=True), loaded=False)
 
@@ -302,20 +214,9 @@ def _prepare(
     config: TrainConfig,
     folder: Path,
     processor: Callable,
-) -> tuple[GenDTrainer, _Run]:
-    frozen = not any(value.requires_grad for value in unwrap(model).encoder.parameters())
-    if frozen and not config.augment:
-        data, held = (
-            FeatureDataset(
-                cache_features(model, part, root, processor=processor), part["label"].to_numpy()
-            )
-            for part in (fit, select)
-        )
-        network: nn.Module = _HeadOnly(model)
-    else:
-        augment = Augment() if config.augment else None
-        data = CropDataset(fit, root, processor, augment, config.seed, config.paired)
-        held, network = CropDataset(select, root, processor), model
+    facts: dict[str, Any] | None = None,
+) -> tuple[GenDTrainer, RunRecord]:
+    data, held, network = _samples(model, fit, select, root, config, processor)
     sampler = (
         PairedBatchSampler(fit, config.batch_size, config.seed)
         if config.paired
@@ -339,11 +240,13 @@ def _prepare(
         save_strategy="epoch",
         logging_strategy="epoch",
         logging_nan_inf_filter=False,
-        save_total_limit=1,
+        save_total_limit=config.keep_checkpoints or None,
         remove_unused_columns=False,
         label_names=["labels"],
         report_to="none",
+        run_name=folder.name,
         disable_tqdm=True,
+        dataloader_num_workers=config.workers,
         dataloader_pin_memory=where == "cuda",
     )
 
@@ -366,26 +269,143 @@ def _prepare(
         compute_metrics=compute_metrics,
     )
     trainer.remove_callback(PrinterCallback)
-    return trainer, _Run(model, folder, config, data, sampler)
+    return trainer, RunRecord(model, folder, config, data, sampler, facts or {})
 
 
-def _last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint; remove what a kill left half written."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1]))
-    for path in found:
-        try:
-            # Trainer writes this file last.
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-            return path
-        except (FileNotFoundError, ValueError):
+def _samples(
+    model: nn.Module,
+    fit: pd.DataFrame,
+    select: pd.DataFrame,
+    root: Path,
+    config: TrainConfig,
+    processor: Callable,
+) -> tuple[Any, Any, nn.Module]:
+    """Return fit samples, select samples and the network that they go through."""
+    augment = Augment() if config.augment else None
+    crops = CropDataset(fit, root, processor, augment, config.seed, config.paired)
+    frozen = not any(value.requires_grad for value in unwrap(model).encoder.parameters())
+    encodes = not frozen or (config.augment and not config.feature_draws)
+    if frozen and encodes and os.environ.get("RANK", "0") == "0":
+        print(
+            "the encoder is frozen, but augment=True changes every crop anew in every epoch, as in "
+            "the official runs, so the encoder runs in every epoch; feature_draws=K encodes K "
+            "versions of each crop once, augment=False one",
+            flush=True,
+        )
+    if encodes:
+        return crops, CropDataset(select, root, processor), model
+    if config.augment:
+        n_draws = min(config.feature_draws, config.epochs)
+        features = np.stack([_encode(model, crops, draw) for draw in range(n_draws)])
+    else:
+        features = cache_features(model, fit, root, processor=processor)
+    held = cache_features(model, select, root, processor=processor)
+    return (
+        FeatureDataset(features, fit["label"].to_numpy()),
+        FeatureDataset(held, select["label"].to_numpy()),
+        HeadOnly(model),
+    )
+
+
+def _encode(model: nn.Module, crops: CropDataset, epoch: int, batch_size: int = 32) -> np.ndarray:
+    """Return the features (N, D) float32 of one epoch's augmented crops."""
+    where, was_training = repro.device("auto"), model.training
+    crops.set_epoch(epoch)
+    model.to(where).eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(crops), batch_size):
+            batch = crops.__getitems__(range(start, min(start + batch_size, len(crops))))
+            pixels = torch.stack([sample["pixel_values"] for sample in batch]).to(where)
+            parts.append(model(pixel_values=pixels).features.float().cpu().numpy())
+    model.train(was_training)
+    return np.concatenate(parts)
+
+
+def _number(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])
+
+
+def _whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / _FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def _sweep(folder: Path, world: int) -> None:
+    """Remove checkpoints that a kill left half written."""
+    ranks = ["rng_state.pth"] if world == 1 else [f"rng_state_{r}.pth" for r in range(world)]
+    for path in folder.glob("checkpoint-*"):
+        if not _whole(path) or not all((path / name).is_file() for name in ranks):
             shutil.rmtree(path, ignore_errors=True)
-    return None
+
+
+def _last(folder: Path) -> Path | None:
+    return max(filter(_whole, folder.glob("checkpoint-*")), key=_number, default=None)
+
+
+def _is_over(checkpoint: Path, config: TrainConfig) -> bool:
+    """Tell whether early stopping had ended the run that wrote this checkpoint."""
+    state = TrainerState.load_from_json(str(checkpoint / _FILE))
+    return stops_early(to_history(state.log_history), config)
+
+
+def _given_checkpoint(path: Path, facts: dict[str, Any]) -> Path:
+    """Find the checkpoint that the caller means, and refuse one of another run."""
+    inside = [folder for folder in (path, path / "checkpoints") if folder.is_dir()]
+    found = path if _whole(path) else next(filter(None, map(_last, inside)), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"no checkpoint in {path}: expected a folder with {_FILE}, or a run that kept its "
+            "checkpoints (keep_checkpoints=0); check the path"
+        )
+    if not (found / RECORD).is_file():
+        raise FileNotFoundError(
+            f"{found} has no {RECORD}: it was not written by this kit, or the run was killed while "
+            "it was written; take an earlier checkpoint"
+        )
+    there = repro.read_json(found / RECORD)
+    wrong = [
+        f"{name} is {there['config'].get(name)!r} there and {value!r} here"
+        for name, value in facts["config"].items()
+        if name not in RESUMABLE and there["config"].get(name) != value
+    ]
+    names = {"data": "the crops or their rows", "start": "the start weights", "world": "processes"}
+    wrong += [f"{what} differ" for name, what in names.items() if there[name] != facts[name]]
+    if wrong:
+        raise ValueError(
+            f"{found} belongs to another run: {'; '.join(wrong)}. Use the same settings and data; "
+            f"only {', '.join(RESUMABLE)} may change"
+        )
+    state = TrainerState.load_from_json(str(found / _FILE))
+    if state.epoch >= facts["config"]["epochs"]:
+        raise ValueError(
+            f"{found} has done {state.epoch:.0f} epochs and epochs is "
+            f"{facts['config']['epochs']}; raise epochs, or take an earlier checkpoint"
+        )
+    return found
+
+
+def _take_best(checkpoint: Path, folder: Path, config: TrainConfig) -> None:
+    """Copy the best weights up to a checkpoint into the folder of the run that goes on from it."""
+    state = TrainerState.load_from_json(str(checkpoint / _FILE))
+    best = best_epoch(to_history(state.log_history), config)
+    source = weights_of(checkpoint, best)
+    if not source.is_file():
+        raise ValueError(
+            f"{checkpoint} does not hold the weights of epoch {best['epoch']:.0f}, the best by "
+            f"{config.select_metric!r} so far; keep the select_metric it was made with"
+        )
+    with repro.atomic_path(weights_of(folder, best)) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _load(model: nn.Module, folder: Path, quiet: bool = False) -> TrainResult:
     facts = repro.read_json(folder / "run.json")
     history = pd.read_csv(folder / "history.csv", dtype=str).astype(float).astype({"step": int})
-    weights, wanted = load_file(folder / "weights.safetensors"), set(_tuned(model))
+    weights, wanted = load_file(folder / "weights.safetensors"), set(tuned(model))
     if set(weights) != wanted:
         raise ValueError(
             f"{folder}/weights.safetensors holds other tensors than the model trains, for example "

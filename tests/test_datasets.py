@@ -9,7 +9,13 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from gendkit.datasets import CropDataset, PairedBatchSampler, RandomBatchSampler, to_pixels
+from gendkit.datasets import (
+    CropDataset,
+    FeatureDataset,
+    PairedBatchSampler,
+    RandomBatchSampler,
+    to_pixels,
+)
 
 
 def crops(root, n_sources=4, n_frames=2, methods=("DF", "NT"), size=16, lacking=()):
@@ -107,6 +113,38 @@ def test_workers_give_the_same_samples(tmp_path):
     batches = [list(DataLoader(data, batch_size=4, num_workers=n)) for n in (0, 1)]
     for a, b in zip(*batches, strict=True):
         assert torch.equal(a["pixel_values"], b["pixel_values"])
+
+
+def test_threads_give_the_same_samples_and_cache(tmp_path):
+    table = crops(tmp_path, n_sources=2)
+    order = [5, 0, 3, 3, 7, 1]
+    batches = []
+    for n_threads in (1, 3):
+        torch.set_num_threads(n_threads)
+        data = CropDataset(table, tmp_path, mean_color, augment=shift)
+        batches.append(torch.stack([sample["pixel_values"] for sample in data.__getitems__(order)]))
+        assert sorted(data._cache) == [0, 1, 3, 5, 7]
+        assert data._budget == 2048 * 2**20 - sum(image.nbytes for image in data._cache.values())
+        (path := tmp_path / table["path"][6]).rename(tmp_path / "gone.png")
+        with pytest.raises(ValueError, match="row 6 .* is not a readable image"):
+            data.__getitems__([2, 6])
+        (tmp_path / "gone.png").rename(path)
+    torch.set_num_threads(1)
+    assert torch.equal(*batches)
+
+
+def test_features_come_in_versions_by_epoch():
+    features = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    data = FeatureDataset(features, np.array([0, 1, 1]))
+    for epoch, version in ((0, 0), (1, 1), (2, 0), (5, 1)):
+        data.set_epoch(epoch)
+        assert data[2]["pixel_values"].tolist() == features[version, 2].tolist()
+    assert len(data) == 3 and data[1]["labels"] == 1 and data[1]["index"] == 1
+    one = FeatureDataset(features[0], np.array([0, 1, 1]))
+    one.set_epoch(3)
+    assert one[0]["pixel_values"].tolist() == [0.0, 1.0]
+    with pytest.raises(ValueError, match="got features .2, 3, 2. and 2 labels"):
+        FeatureDataset(features, np.array([0, 1]))
 
 
 @pytest.mark.parametrize("wrap", [dict, lambda pixel_values: list(pixel_values.numpy())])

@@ -1,56 +1,31 @@
 """The training run: schedule, batches, choice of the epoch, and restarts that change nothing."""
 
-import itertools
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from tiny import FAST, make_crops, same, tiny_model, tuned
 from torch import nn
 from transformers import TrainerCallback
 
-from gendkit import backbones, evaluate, metrics, train
-from gendkit import model as gend
+from gendkit import adapters, backbones, evaluate, metrics, recipe, train
 from gendkit.datasets import CropDataset, RandomBatchSampler
 from gendkit.losses import GenDLoss
-
-TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "attention_dropout": 0.1,
-        "num_attention_heads": 2, "image_size": 28, "patch_size": 14}  # fmt: skip
-FAST = train.TrainConfig(epochs=3, batch_size=8, learning_rate=3e-2, min_learning_rate=1e-3)
-
-
-def tiny_model(seed=0, tune="layernorm"):
-    torch.manual_seed(seed)
-    spec = backbones.config_of("clip-l14")["spec"]
-    spec.update(name="tiny", hub_id="", feature_dim=16, image_size=28)
-    config = gend.GenDConfig(backbone="tiny", encoder={"spec": spec, "model": TINY}, head="linear")
-    model = gend.GenDForImageClassification(config).eval()
-    if tune == "layernorm":
-        return gend.tune_layernorm(model)
-    if tune == "head":
-        model.encoder.requires_grad_(False)
-    return model
 
 
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory):
-    """Crops in which fakes are a little redder than their reals."""
-    root, rng, rows = tmp_path_factory.mktemp("crops"), np.random.default_rng(0), []
-    for role, n in (("fit", 6), ("select", 4), ("report", 2)):
-        for source, frame in itertools.product(range(n), range(2)):
-            face = rng.integers(60, 180, (30, 30, 3), dtype=np.uint8)
-            for method, red in (("real", 0), ("DF", 40), ("NT", 25)):
-                path = f"{role}_{method}_{source}_{frame}.png"
-                Image.fromarray(face + np.array([red, 0, 0], np.uint8)).save(root / path)
-                rows.append({
-                    "path": path, "dataset": "toy", "method": method, "compression": "c23",
-                    "video_id": f"{role}{source}", "source_id": f"{role}{source}", "role": role,
-                    "label": int(method != "real"), "frame": frame,
-                })  # fmt: skip
-    return root, pd.DataFrame(rows)
+    return make_crops(tmp_path_factory.mktemp("crops"))
 
 
 class Kill(TrainerCallback):
@@ -62,14 +37,6 @@ class Kill(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == self.step:
             raise KeyboardInterrupt
-
-
-def tuned(model):
-    return {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_schedule_equals_torch():
@@ -185,25 +152,33 @@ def test_a_finished_run_is_loaded(run, crops, capsys):
     assert record["config"]["batch_size"] == 8 and record["n_fit"] == 36
 
 
+def fingerprint(model, table, root, config=FAST, **more):
+    data = recipe.data_fingerprint(table, root)
+    return train.run_fingerprint(data, recipe.start_fingerprint(model), config, **more)
+
+
 def test_the_fingerprint_sees_every_cause(crops, tmp_path):
     root, table = crops
     fit = table[table["role"] == "fit"]
     copy = tmp_path / "crops"
     shutil.copytree(root, copy)
-    first = train.run_fingerprint(tiny_model(), fit, root, FAST)
-    assert first == train.run_fingerprint(tiny_model(), fit, copy, FAST)
+    first = fingerprint(tiny_model(), fit, root)
+    same_run = replace(FAST, report_to=("wandb",), workers=2, keep_checkpoints=0)
+    assert first == fingerprint(tiny_model(), fit, copy, same_run)
     others = [
-        train.run_fingerprint(tiny_model(seed=1), fit, root, FAST),
-        train.run_fingerprint(tiny_model(tune="head"), fit, root, FAST),
-        train.run_fingerprint(tiny_model(), fit.iloc[1:], root, FAST),
-        train.run_fingerprint(tiny_model(), fit, root, train.TrainConfig(seed=1)),
+        fingerprint(tiny_model(seed=1), fit, root),
+        fingerprint(tiny_model(tune="head"), fit, root),
+        fingerprint(tiny_model(), fit.iloc[1:], root),
+        fingerprint(tiny_model(), fit, root, replace(FAST, seed=1)),
+        fingerprint(tiny_model(), fit, root, world=2),
+        fingerprint(tiny_model(), fit, root, resumed="0"),
     ]
     other = tiny_model()
     other.config.feature_scale = 10.0
-    others.append(train.run_fingerprint(other, fit, root, FAST))
+    others.append(fingerprint(other, fit, root))
     Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(copy / fit["path"].iloc[0])
-    others.append(train.run_fingerprint(tiny_model(), fit, copy, FAST))
-    assert len({first, *others}) == 7
+    others.append(fingerprint(tiny_model(), fit, copy))
+    assert len({first, *others}) == 9
 
 
 class Watch(TrainerCallback):
@@ -410,13 +385,13 @@ def test_bad_batches_and_tables_are_named(crops, tmp_path):
     root, table = crops
     model = tiny_model()
     with torch.no_grad():
-        gend.active_head(model).linear.bias.fill_(float("nan"))
+        adapters.active_head(model).linear.bias.fill_(float("nan"))
     with pytest.raises(ValueError, match=r"update 0, fit rows \[\d+, "):
         train.train(model, table, root, FAST, tmp_path)
     only_real = table[(table["role"] != "select") | (table["label"] == 0)]
     with pytest.raises(ValueError, match="'select' has 8 real and 0 fake rows"):
         train.train(tiny_model(), only_real, root, FAST, tmp_path)
-    with pytest.raises(ValueError, match="tune_layernorm"):
+    with pytest.raises(ValueError, match="adapters.tune"):
         train.train(tiny_model(tune="head").requires_grad_(False), table, root, FAST, tmp_path)
 
 
@@ -434,3 +409,258 @@ def test_the_trainer_uses_the_objective_of_the_kit(crops, tmp_path):
     expected, _ = GenDLoss(0.1, 0.5, 0.0)(out.logits, out.features, batch["labels"])
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
     assert table["source_id"][rows[:4]].tolist() == table["source_id"][rows[4:]].tolist()
+
+
+def start(script, *words, **environment):
+    """Run a script of this folder in a process of its own, with the package and the tests on its path."""
+    here = Path(__file__).resolve().parent
+    path = os.pathsep.join([str(here), str(here.parent)])
+    return subprocess.run(
+        [sys.executable, *script, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=here,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """A run of two processes under torchrun (gloo, CPU): its folder and settings."""
+    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
+        pytest.skip("this torch has no gloo backend")
+    folder = tmp_path_factory.mktemp("ddp")
+    config = replace(FAST, epochs=2, label_smoothing=0.05)
+    (folder / "config.json").write_text(json.dumps(asdict(config)), "utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    worker = Path(__file__).with_name("ddp_worker.py")
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
+    launcher.append(f"--master-port={port}")
+    done = start(launcher, worker, folder, GLOO_SOCKET_IFNAME="lo", CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, config
+
+
+def test_two_processes_take_different_pairs_and_the_same_number_of_steps(two_processes, crops):
+    folder, config = two_processes
+    _, table = crops
+    fit = table[table["role"] == "fit"].reset_index(drop=True)
+    seen = [json.loads((folder / f"seen{rank}.json").read_text("utf-8")) for rank in (0, 1)]
+    sampler = train.PairedBatchSampler(fit, config.batch_size, config.seed)
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == 6
+        for rank in (0, 1):
+            mine = [rows for _, rows in seen[rank][3 * epoch : 3 * epoch + 3]]
+            assert mine == batches[rank::2]
+            for rows in mine:  # each process has whole pairs: real k beside fake k
+                label, source = fit["label"][rows].to_numpy(), fit["source_id"][rows].to_numpy()
+                assert (label == [0] * 4 + [1] * 4).all() and (source[:4] == source[4:]).all()
+    assert [len(rows) for rows in seen] == [6, 6]
+
+
+def test_two_processes_equal_one_with_twice_the_accumulation(two_processes, crops, tmp_path):
+    """Two batches, each with its own pair terms, and the mean of their gradients: the same update."""
+    folder, config = two_processes
+    root, table = crops
+    weights = [torch.load(folder / f"weights{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert same(*weights)
+    config = replace(config, accumulate=2)
+    one = train.train(tiny_model(dropout=0.0), table, root, config, tmp_path)
+    assert one.history["step"].tolist() == [3, 6]
+    for name, value in tuned(one.model).items():
+        torch.testing.assert_close(weights[0][name], value, atol=2e-5, rtol=1e-3)
+    (found,) = (folder / "runs").glob("run-*")
+    history = pd.read_csv(found / "history.csv")
+    assert history["step"].tolist() == [3, 6]
+    for name in ("loss", "loss_alignment", "loss_uniformity", "select_auroc", "learning_rate"):
+        np.testing.assert_allclose(history[name], one.history[name], rtol=2e-3, err_msg=name)
+    assert json.loads((found / "run.json").read_text("utf-8"))["n_processes"] == 2
+
+
+def fixed_scores(monkeypatch, values):
+    """Let the select AUROC of each update be what `values` says."""
+    log = train.GenDTrainer.log
+
+    def fixed(self, logs, *args, **kwargs):
+        if "eval_auroc" in logs:
+            logs["eval_auroc"] = values[self.state.global_step]
+        log(self, logs, *args, **kwargs)
+
+    monkeypatch.setattr(train.GenDTrainer, "log", fixed)
+
+
+@pytest.mark.parametrize("moment", [None, "on_evaluate", "on_save", "on_train_end"])
+def test_patience_ends_the_run_and_a_restart_does_not_go_on(crops, tmp_path, monkeypatch, moment):
+    root, table = crops
+    fixed_scores(monkeypatch, {6: 0.6, 12: 0.9, 18: 0.8, 24: 0.9, 30: 0.95})
+    config = replace(FAST, epochs=5, patience=2)
+    if moment:
+        with pytest.raises(KeyboardInterrupt):
+            train.train(tiny_model(), table, root, config, tmp_path, callbacks=[KillAt(moment, 24)])
+    result = train.train(tiny_model(), table, root, config, tmp_path)
+    assert result.history["epoch"].tolist() == [1, 2, 3, 4] and result.best["epoch"] == 2
+    record = json.loads((result.folder / "run.json").read_text())
+    assert record["stopped_early"] is True
+    # one epoch more of patience reaches the better fifth epoch
+    longer = train.train(tiny_model(), table, root, replace(config, patience=3), tmp_path)
+    assert longer.best["epoch"] == 5 and len(longer.history) == 5
+
+
+@pytest.fixture(scope="module")
+def kept(crops, tmp_path_factory):
+    """A run of three epochs that keeps all its checkpoints."""
+    root, table = crops
+    out = tmp_path_factory.mktemp("kept")
+    return train.train(tiny_model(), table, root, replace(FAST, keep_checkpoints=0), out)
+
+
+@pytest.mark.parametrize("step", [6, 12])
+def test_resume_from_a_given_checkpoint_gives_the_same_run(kept, crops, tmp_path, step):
+    root, table = crops
+    names = sorted(path.name for path in (kept.folder / "checkpoints").iterdir())
+    assert names == ["checkpoint-12", "checkpoint-18", "checkpoint-6"]
+    given = kept.folder / "checkpoints" / f"checkpoint-{step}"
+    again = train.train(tiny_model(), table, root, FAST, tmp_path, resume=given)
+    assert again.folder.name != kept.folder.name and not again.loaded
+    assert same(tuned(again.model), tuned(kept.model))
+    columns = [name for name in again.history if name != "seconds"]
+    pd.testing.assert_frame_equal(again.history[columns], kept.history[columns])
+    assert train.train(tiny_model(), table, root, FAST, tmp_path, resume=given).loaded
+
+
+def test_resume_adds_epochs_with_the_schedule_of_the_new_length(kept, crops, tmp_path):
+    root, table = crops
+    config = replace(FAST, epochs=4)
+    result = train.train(tiny_model(), table, root, config, tmp_path, resume=kept.folder)
+    assert result.history["step"].tolist() == [6, 12, 18, 24]
+    rates = result.history["learning_rate"].to_numpy()
+    np.testing.assert_allclose(rates[:3], kept.history["learning_rate"])
+    assert rates[3] == pytest.approx(recipe.learning_rate(23, 6, config))
+
+
+def test_resume_keeps_a_best_epoch_that_came_before(crops, tmp_path, monkeypatch):
+    root, table = crops
+    fixed_scores(monkeypatch, {6: 0.9, 12: 0.6, 18: 0.7})
+    model = tiny_model()
+    watch = Watch(model)
+    config = replace(FAST, keep_checkpoints=0)
+    first = train.train(model, table, root, config, tmp_path / "a", callbacks=[watch])
+    given = first.folder / "checkpoints" / "checkpoint-12"
+    again = train.train(tiny_model(), table, root, FAST, tmp_path / "b", resume=given)
+    assert again.best["epoch"] == 1 and same(tuned(again.model), watch.epochs[0])
+
+
+def test_resume_refuses_other_runs_by_what_differs(kept, crops, tmp_path):
+    root, table = crops
+    given = kept.folder / "checkpoints" / "checkpoint-12"
+
+    def go(model=None, table=table, resume=given, **changes):
+        config = replace(FAST, **changes)
+        train.train(model or tiny_model(), table, root, config, tmp_path / "out", resume=resume)
+
+    with pytest.raises(ValueError, match=r"learning_rate is 0.03 there and 0.01 here"):
+        go(learning_rate=1e-2)
+    with pytest.raises(ValueError, match="the start weights differ"):
+        go(model=tiny_model(seed=1))
+    with pytest.raises(ValueError, match="the crops or their rows differ"):
+        go(table=table.iloc[1:])
+    with pytest.raises(ValueError, match="has done 2 epochs and epochs is 2; raise epochs"):
+        go(epochs=2)
+    with pytest.raises(FileNotFoundError, match="no checkpoint in .*keep_checkpoints=0"):
+        go(resume=tmp_path)
+    bare = shutil.copytree(given, tmp_path / "checkpoint-12")
+    (bare / "gendkit.json").unlink()
+    with pytest.raises(FileNotFoundError, match="has no gendkit.json"):
+        go(resume=bare)
+
+
+def test_versions_of_features_equal_augmenting_in_every_epoch(crops, tmp_path, monkeypatch, capsys):
+    """With as many versions as epochs, the frozen encoder's run is the official one, in seconds."""
+    root, table = crops
+    calls, forward = [], backbones.Encoder.forward
+    monkeypatch.setattr(
+        backbones.Encoder, "forward", lambda self, x: calls.append(len(x)) or forward(self, x)
+    )
+    results, counts = [], []
+    for draws in (0, 3, 1):
+        calls.clear()
+        model = tiny_model(tune="head", dropout=0.0)
+        config = replace(FAST, feature_draws=draws)
+        results.append(train.train(model, table, root, config, tmp_path))
+        counts.append(sum(calls))
+        assert ("the encoder runs in every epoch" in capsys.readouterr().out) == (draws == 0)
+    assert counts == [
+        3 * (48 + 24),
+        3 * 36 + 24,
+        36 + 24,
+    ]  # 6 batches of 8 an epoch, 24 select rows
+    for name, value in tuned(results[0].model).items():
+        torch.testing.assert_close(tuned(results[1].model)[name], value, atol=1e-5, rtol=1e-4)
+    assert not same(tuned(results[1].model), tuned(results[2].model))
+
+
+def test_weight_decay_spares_biases_and_norms(crops, tmp_path):
+    root, table = crops
+    fit, select = recipe.by_role(table)
+    model = tiny_model()
+    config = replace(FAST, weight_decay=0.5)
+    trainer, _ = train._prepare(
+        model, fit, select, root, config, tmp_path, evaluate.processor_of(model)
+    )
+    optimizer = trainer.create_optimizer()
+    names = {id(value): name for name, value in model.named_parameters()}
+    groups = {
+        group["weight_decay"]: [names[id(value)] for value in group["params"]]
+        for group in optimizer.param_groups
+    }
+    assert isinstance(optimizer, torch.optim.AdamW) and set(groups) == {0.5, 0.0}
+    assert len(groups[0.5]) == 1 and groups[0.5][0].endswith("linear.weight")
+    assert sum(map(len, groups.values())) == len(tuned(model))
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+
+
+def test_gradients_are_clipped_to_the_norm(crops, tmp_path):
+    """Clipped to almost nothing, Adam's epsilon holds the weights back; without it they move."""
+    root, table = crops
+    moved = []
+    for norm in (0.0, 1e-9):
+        model = tiny_model(tune="head")
+        start = tuned(model)
+        config = replace(FAST, epochs=1, max_grad_norm=norm, augment=False)
+        end = tuned(train.train(model, table, root, config, tmp_path).model)
+        moved.append(max((end[n] - start[n]).detach().abs().max().item() for n in start))
+    assert moved[1] < 0.2 * moved[0]
+
+
+def test_a_missing_logger_is_named_before_anything_is_done(crops, tmp_path, monkeypatch):
+    root, table = crops
+    monkeypatch.setattr(recipe.util, "find_spec", lambda name: None)
+    for name in ("tensorboard", "wandb"):
+        config = replace(FAST, report_to=(name,))
+        with pytest.raises(ImportError, match=f"pip install {name}"):
+            train.train(tiny_model(), table, root, config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorboard_gets_the_history(crops, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    root, table = crops
+    config = replace(FAST, epochs=2, report_to=("tensorboard",))
+    result = train.train(tiny_model(), table, root, config, tmp_path)
+    events = EventAccumulator(str(result.folder / "tensorboard")).Reload()
+    logged = [event.value for event in events.Scalars("train/loss")]
+    np.testing.assert_allclose(logged, result.history["loss"], rtol=1e-5)
+
+
+def test_workers_change_nothing(run, crops, tmp_path):
+    root, table = crops
+    again = train.train(tiny_model(), table, root, replace(FAST, workers=1), tmp_path)
+    assert again.folder.name == run[1].folder.name
+    assert same(tuned(again.model), tuned(run[1].model))

@@ -1,0 +1,130 @@
+"""Benchmarks run on tiny input and say what they measured; nothing here is about speed itself."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gendkit import backbones, bench, bench_baselines, losses, video
+from gendkit.commands import bench as command
+
+SMALL = bench.Size(n_images=1, passes=1, n_crops=16, epochs=1, batch_size=8, n_clips=2, n_frames=3)
+
+
+def sane(part, *keys):
+    for side in ("kit", "baseline"):
+        assert part[side]["what"]
+        for key in keys:
+            assert math.isfinite(part[side][key]) and part[side][key] > 0, (side, key)
+    for key in keys:
+        assert part["ratio"][key] == pytest.approx(part["kit"][key] / part["baseline"][key])
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    return bench.write_crops(tmp_path_factory.mktemp("crops"), SMALL)
+
+
+def test_decode_gives_equal_pixels():
+    result = bench.run(["decode"], SMALL)
+    part = result["parts"]["decode"]
+    sane(part, "images_per_second", "cpu_ms")
+    assert part["equal"] is True and "6 frames of 2 clips; pixels equal" in part["note"]
+    assert "decode: video.read_frames" in bench.table(result)
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_decode_says_so_when_pixels_differ(monkeypatch):
+    read = bench_baselines.seek_frames
+    monkeypatch.setattr(bench_baselines, "seek_frames", lambda path, n: read(path, n)[::-1])
+    part = bench.run(["decode"], SMALL)["parts"]["decode"]
+    assert part["equal"] is False and "PIXELS DIFFER" in part["note"]
+
+
+def test_seeking_finds_every_frame(tmp_path, rng):
+    frames = rng.integers(0, 255, (30, 32, 32, 3), dtype=np.uint8)
+    path = video.write_video(tmp_path / "noise.mp4", frames, gop=7)
+    order = [29, 0, 13, 14, 6, 7]
+    expected = video.read_frames(path, order)
+    assert np.array_equal(bench_baselines.seek_frames(path, order), expected)
+    with pytest.raises(ValueError, match="no frame 30"):
+        bench_baselines.seek_frames(path, [30])
+
+
+@pytest.mark.parametrize(
+    ("task", "parameters", "gflop"),
+    [
+        ("light_fan", (1e6, 4e6), (0.5, 2.0)),
+        ("fan", (6.2e6, 6.3e6), (16.0, 17.0)),
+        ("embedded", (2e6, 4e6), (0.1, 1.0)),
+        ("clip_b32", (8.7e7, 8.9e7), (8.6, 8.9)),
+    ],
+)
+def test_networks_have_the_size_that_is_printed(task, parameters, gflop):
+    """FAN(1) has 6.2 million parameters and 16.5 GFLOP, CLIP's ViT-B/32 87.8 million and 8.7 GFLOP."""
+    if task == "fan":
+        pytest.importorskip("face_alignment")
+    found = bench.measure(task, {"n_images": 1, "passes": 1})
+    assert parameters[0] < found["parameters"] < parameters[1]
+    assert gflop[0] < found["gflop"] < gflop[1]
+    assert found["images_per_second"] > 0 and found["peak_mib"] > 50
+
+
+@pytest.mark.parametrize("task", ["train_kit", "train_plain"])
+def test_both_sides_train_on_the_same_crops(crops, task):
+    settings = {**vars(SMALL), "folder": str(crops.parent)}
+    found = bench.measure(task, settings)
+    assert found["images_per_second"] > 0 and found["cpu_ms"] > 0 and found["peak_mib"] > 50
+
+
+def test_a_pair_runs_in_processes_of_its_own(crops):
+    result = bench.run(["training"], SMALL)
+    sane(result["parts"]["training"], "images_per_second", "cpu_ms", "peak_mib")
+
+
+def test_the_plain_loop_trains_what_the_kit_trains(crops):
+    model = bench_baselines.Detector()
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert all("norm" in name or name.startswith("head") for name in trained)
+    n = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    norms = backbones.layernorm_modules(backbones.load("embedded")).values()
+    assert n == sum(p.numel() for norm in norms for p in norm.parameters()) + 2 * 192 + 2
+    # the same objective and the same input
+    torch.manual_seed(0)
+    features, logits = torch.randn(8, 5), torch.randn(8, 2)
+    labels = torch.tensor([0, 1] * 4)
+    expected, _ = losses.GenDLoss(0.1, 0.5)(logits, features, labels)
+    assert bench_baselines.loss_of(logits, features, labels).item() == pytest.approx(
+        expected.item(), abs=1e-5
+    )
+    path = next(crops.parent.glob("*.png"))
+    pixels, _ = bench_baselines.Crops([(path, 0)], 128, None)[0]
+    prepare = backbones.preprocess(backbones.load("embedded").spec)
+    torch.testing.assert_close(pixels, prepare(np.asarray(Image.open(path)))[0], atol=1e-5, rtol=0)
+
+
+def test_the_plain_augmentation_keeps_size_and_kind(image, rng):
+    out = bench_baselines.augment(Image.fromarray(image), rng)
+    assert out.size == (image.shape[1], image.shape[0]) and out.mode == "RGB"
+
+
+def test_errors_name_the_parts(capsys):
+    with pytest.raises(ValueError, match="expected some of landmarks, encoder, training, decode"):
+        bench.run(["speed"])
+    with pytest.raises(RuntimeError, match="measuring 'train_kit' failed: .*manifest.csv"):
+        bench._child("train_kit", {"folder": "/nowhere"})
+    assert command.main(["speed"]) == 2
+    assert "unknown part 'speed'" in capsys.readouterr().err
+
+
+def test_the_command_prints_json_and_a_table(tmp_path, monkeypatch, capsys):
+    run = bench.run
+    monkeypatch.setattr(bench, "run", lambda parts, size: run(parts, SMALL))
+    assert command.main(["decode", "--json", "--out", str(tmp_path / "b.json")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "b.json").read_text("utf-8"))
+    assert command.main(["decode"]) == 0
+    assert "ratio" in capsys.readouterr().out
