@@ -16,8 +16,21 @@ KEY = ["dataset", "method", "compression", "video_id"]
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
-def _checked(y_true: ArrayLike, y_score: ArrayLike, both: bool = True) -> tuple[np.ndarray, ...]:
-    """Check labels and scores once, at the border; `both` asks for both classes."""
+def checked(y_true: ArrayLike, y_score: ArrayLike, both: bool = True) -> tuple[np.ndarray, ...]:
+    """Check labels and scores once, at the border.
+
+    Args:
+        y_true: (N,) labels 0 or 1.
+        y_score: (N,) P(fake) in [0, 1].
+        both: Ask for both classes.
+
+    Returns:
+        labels (N,) int64 and scores (N,) float64.
+
+    Raises:
+        ValueError: For unequal shapes, no rows, a label outside {0, 1}, NaN, a score outside
+            [0, 1], and (if `both`) one class; names the first bad row.
+    """
     labels, scores = np.asarray(y_true), np.asarray(y_score, dtype=float)
     if labels.ndim != 1 or labels.shape != scores.shape or labels.size == 0:
         raise ValueError(
@@ -63,7 +76,7 @@ def roc(y_true: ArrayLike, y_score: ArrayLike) -> tuple[np.ndarray, np.ndarray, 
 
     Source: Fawcett 2006, https://doi.org/10.1016/j.patrec.2005.10.010.
     """
-    labels, scores = _checked(y_true, y_score)
+    labels, scores = checked(y_true, y_score)
     order = np.argsort(-scores, kind="stable")
     labels, scores = labels[order], scores[order]
     last = np.flatnonzero(np.append(np.diff(scores) != 0, True))  # the end of each run of ties
@@ -94,7 +107,7 @@ def auroc(y_true: ArrayLike, y_score: ArrayLike) -> float:
 
     Source: Hanley and McNeil 1982, https://doi.org/10.1148/radiology.143.1.7063747.
     """
-    labels, scores = _checked(y_true, y_score)
+    labels, scores = checked(y_true, y_score)
     return float(weighted_auroc(labels, scores, np.ones((1, len(labels))))[0])
 
 
@@ -138,7 +151,7 @@ def average_precision(y_true: ArrayLike, y_score: ArrayLike, classes: str = "bot
 
     Source: parity with github.com/yermandy/GenD at e03532d.
     """
-    labels, scores = _checked(y_true, y_score)
+    labels, scores = checked(y_true, y_score)
     if classes not in ("both", "fake"):
         raise ValueError(f'got classes={classes!r}, expected "both" or "fake"')
     values = [_precision_area(labels, scores)]
@@ -207,9 +220,21 @@ def tpr_at_fpr(y_true: ArrayLike, y_score: ArrayLike, fpr: float = 0.01) -> floa
     return float(found[rates <= fpr].max())
 
 
-def _confusion(y_true: ArrayLike, y_score: ArrayLike, threshold: float) -> np.ndarray:
-    """Counts (2, 2): row is the true class, column the called class."""
-    labels, scores = _checked(y_true, y_score)
+def confusion(y_true: ArrayLike, y_score: ArrayLike, threshold: float) -> np.ndarray:
+    """Count right and wrong calls when a score >= threshold is called fake.
+
+    Args:
+        y_true: (N,) labels 0 or 1.
+        y_score: (N,) P(fake).
+        threshold: Fixed before the test set is seen.
+
+    Returns:
+        (2, 2) counts: the row is the true class, the column the called class, real first.
+
+    Raises:
+        ValueError: For one class, NaN, scores outside [0, 1], unequal shapes, no finite threshold.
+    """
+    labels, scores = checked(y_true, y_score)
     if not np.isfinite(threshold):
         raise ValueError(
             f"got threshold={threshold}, expected a finite number; fix it on the "
@@ -233,7 +258,7 @@ def accuracy(y_true: ArrayLike, y_score: ArrayLike, threshold: float = 0.5) -> f
     Raises:
         ValueError: For one class, NaN, scores outside [0, 1], unequal shapes, no finite threshold.
     """
-    counts = _confusion(y_true, y_score, threshold)
+    counts = confusion(y_true, y_score, threshold)
     return float(np.trace(counts) / counts.sum())
 
 
@@ -242,7 +267,7 @@ def balanced_accuracy(y_true: ArrayLike, y_score: ArrayLike, threshold: float = 
 
     Args, Returns, Raises: as `accuracy`; the value does not move with the share of fakes.
     """
-    counts = _confusion(y_true, y_score, threshold)
+    counts = confusion(y_true, y_score, threshold)
     return float(np.mean(np.diag(counts) / counts.sum(axis=1)))
 
 
@@ -251,14 +276,16 @@ def f1(y_true: ArrayLike, y_score: ArrayLike, threshold: float = 0.5) -> float:
 
     Args, Returns, Raises: as `accuracy`.
     """
-    counts = _confusion(y_true, y_score, threshold)
+    counts = confusion(y_true, y_score, threshold)
     return float(np.mean(2 * np.diag(counts) / (counts.sum(axis=1) + counts.sum(axis=0))))
 
 
 def oracle_accuracies(y_true: ArrayLike, y_score: ArrayLike) -> dict[str, float]:
     """Accuracies at the test set's own EER threshold, which no user of a detector can know.
 
-    The official GenD code logs its accuracies so. Report them under these names only.
+    The official GenD code logs its accuracies so. Report them under these names only. Its calls
+    are `score > threshold`, those of the kit `score >= threshold`; they differ only where a score
+    is the threshold itself, as the lowest fake of a set without any error is.
 
     Args:
         y_true: (N,) labels 0 or 1.
@@ -300,7 +327,7 @@ def w1(y_true: ArrayLike, y_score: ArrayLike) -> float:
     Raises:
         ValueError: For one class, NaN, scores outside [0, 1], unequal shapes.
     """
-    labels, scores = _checked(y_true, y_score)
+    labels, scores = checked(y_true, y_score)
     return _distance(scores[labels == 0], scores[labels == 1])
 
 
@@ -320,7 +347,7 @@ def w1_official(y_true: ArrayLike, y_score: ArrayLike) -> tuple[float, float, fl
 
     Source: parity with github.com/yermandy/GenD at e03532d.
     """
-    labels, scores = _checked(y_true, y_score)
+    labels, scores = checked(y_true, y_score)
     real, fake = scores[labels == 0], scores[labels == 1]
     return (
         _distance(1 - real, 1 - fake),
@@ -345,7 +372,7 @@ def brier(y_true: ArrayLike, y_score: ArrayLike) -> float:
 
     Source: Brier 1950, https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
     """
-    labels, scores = _checked(y_true, y_score)
+    labels, scores = checked(y_true, y_score)
     return float(np.mean((scores - labels) ** 2))
 
 
@@ -364,7 +391,7 @@ def reliability(y_true: ArrayLike, y_score: ArrayLike, n_bins: int = 10) -> pd.D
     Raises:
         ValueError: For n_bins < 1, one class, NaN, scores outside [0, 1], unequal shapes.
     """
-    labels, scores = _checked(y_true, y_score)
+    labels, scores = checked(y_true, y_score)
     if isinstance(n_bins, bool) or not isinstance(n_bins, int) or n_bins < 1:
         raise ValueError(f"got n_bins={n_bins!r}, expected a whole number >= 1; 10 is usual")
     edges = np.linspace(0, 1, n_bins + 1)
@@ -461,7 +488,7 @@ def video_scores(scores: pd.DataFrame, how: str = "mean") -> pd.DataFrame:
     Source: own. The official code takes the mean over the frames in a folder.
     """
     _require(scores, [*KEY, "label", "p_fake"])
-    _checked(scores["label"], scores["p_fake"], both=False)
+    checked(scores["label"], scores["p_fake"], both=False)
     top = re.fullmatch(r"top([1-9]\d*)", how)
     if how not in ("mean", "median", "max") and not top:
         raise ValueError(f'got how={how!r}, expected "mean", "median", "max" or "top3"')
@@ -665,7 +692,7 @@ def _interval(
     _require(tables[0], [*KEY, "label", "p_fake"])
     _check_numbers(n, level)
     codes = _group_codes(tables[0], groups)
-    pairs = [_checked(table["label"], table["p_fake"]) for table in tables]
+    pairs = [checked(table["label"], table["p_fake"]) for table in tables]
     signs = (1, -1)[: len(tables)]
     value = sum(sign * _value(metric, *pair) for sign, pair in zip(signs, pairs, strict=True))
     counts, n_redrawn = _draw(pairs[0][0], codes, n, seed)

@@ -129,7 +129,7 @@ def test_interval_of_the_mean_equals_an_explicit_bootstrap():
     videos = metrics.video_scores(toy_scores(n=10))
     reals = videos[videos["method"] == "real"]
     groups = {m: pd.concat([reals, videos[videos["method"] == m]]) for m in ("DF", "NT")}
-    value, low, high = evaluate._mean_over_methods(groups, n=400, seed=5)
+    value, low, high = evaluate._mean_auroc(groups, n=400, seed=5)
     rng, sources, draws = np.random.default_rng(5), sorted(set(videos["source_id"])), []
     for _ in range(400):
         counts = dict(zip(sources, rng.multinomial(10, [0.1] * 10), strict=True))
@@ -206,3 +206,169 @@ def test_read_scores_errors(tmp_path):
         scores.to_csv(path, index=False)
         with pytest.raises(ValueError, match="line 6: p_fake is"):
             evaluate.read_scores(path)
+
+
+def two_sets():
+    return pd.concat(
+        [toy_scores(roles=("select", "report")), toy_scores(seed=1, n=10, dataset="other")],
+        ignore_index=True,
+    )
+
+
+def test_summary_holds_what_metrics_gives():
+    videos = metrics.video_scores(toy_scores())
+    y, s = videos["label"], videos["p_fake"]
+    out = evaluate.summary(y, s, threshold=0.55)
+    assert out["auroc"] == metrics.auroc(y, s) and out["w1"] == metrics.w1(y, s)
+    assert out["ap"] == metrics.average_precision(y, s, "fake") != out["map"]
+    assert out["map"] == metrics.average_precision(y, s)
+    assert out["eer"] == metrics.eer(y, s)[0]
+    assert [out[f"tpr@fpr={x}"] for x in (0.001, 0.01, 0.05)] == [
+        metrics.tpr_at_fpr(y, s, x) for x in (0.001, 0.01, 0.05)
+    ]
+    assert out["accuracy"] == np.mean((s >= 0.55) == y)
+    assert out["oracle_threshold"] == metrics.eer(y, s)[1]
+    assert "accuracy" not in evaluate.summary(y, s)
+
+
+@pytest.mark.parametrize("how", ["mean", "median"])
+@pytest.mark.parametrize("level", ["video", "frame"])
+def test_measure_is_the_report_with_more_columns(level, how):
+    scores = toy_scores()
+    table = evaluate.measure(scores, how=how, level=level, threshold=0.5, n_bootstrap=30)
+    plain = evaluate.report(scores, how=how, level=level, n_bootstrap=30)
+    pd.testing.assert_frame_equal(table[plain.columns], plain)
+    units = scores if level == "frame" else metrics.video_scores(scores, how=how)
+    for name, methods in (("DF", ["DF"]), ("NT", ["NT"]), (evaluate.POOLED, ["DF", "NT"])):
+        part = units[units["method"].isin(["real", *methods])]
+        row = table.set_index("method").loc[name]
+        for key, value in evaluate.summary(part["label"], part["p_fake"], 0.5).items():
+            assert row[key] == pytest.approx(value, abs=1e-12), (name, key)
+    rows = table.set_index("method")
+    for key in ("auroc", "map", "eer", "accuracy", "oracle_f1"):
+        mean = (rows.loc["DF", key] + rows.loc["NT", key]) / 2
+        assert rows.loc[evaluate.MEAN, key] == pytest.approx(mean, abs=1e-12)
+    assert np.isnan(rows.loc[evaluate.MEAN, "oracle_threshold"])
+
+
+def test_several_sets_get_mean_worst_and_pooled():
+    scores = two_sets()
+    table = evaluate.measure(scores, n_bootstrap=50)
+    assert table["method"].tolist()[-3:] == [
+        evaluate.MEAN_SETS, evaluate.WORST_SET, evaluate.POOLED
+    ]  # fmt: skip
+    videos = metrics.video_scores(scores[scores["role"] == "report"])
+    each = {
+        name: slow_auroc(part.p_fake[part.label == 0], part.p_fake[part.label == 1])
+        for name, part in videos.groupby("dataset")
+    }
+    mean, worst, pooled = (table.iloc[k] for k in (-3, -2, -1))
+    assert mean["auroc"] == pytest.approx(np.mean(list(each.values())), abs=1e-12)
+    assert worst["dataset"] == min(each, key=each.get)
+    assert worst["auroc"] == pytest.approx(min(each.values()), abs=1e-12)
+    assert np.isnan(worst["low"]) and worst["n_real"] == (10 if each["other"] < each["toy"] else 12)
+    real, fake = (videos.p_fake[videos.label == k] for k in (0, 1))
+    assert pooled["auroc"] == pytest.approx(slow_auroc(real, fake), abs=1e-12)
+    assert mean["low"] <= mean["auroc"] <= mean["high"] and pooled["low"] <= pooled["high"]
+    assert (
+        len(evaluate.measure(toy_scores(), n_bootstrap=5)) == 4
+    )  # one set needs no mean over sets
+
+
+def test_a_shift_between_sets_lowers_only_the_pooled_value():
+    low, high = toy_scores(), toy_scores(dataset="other")
+    low["p_fake"], high["p_fake"] = low["p_fake"] * 0.3, 0.6 + high["p_fake"] * 0.3
+    table = evaluate.measure(pd.concat([low, high], ignore_index=True), n_bootstrap=5)
+    rows = table[table["dataset"] == evaluate.ALL_SETS].set_index("method")["auroc"]
+    assert rows[evaluate.POOLED] < rows[evaluate.MEAN_SETS] - 0.1
+
+
+def test_threshold_from_select_only():
+    scores = two_sets()
+    found = evaluate.select_threshold(scores)
+    select = metrics.video_scores(scores[scores["role"] == "select"])
+    assert found["value"] == metrics.eer(select["label"], select["p_fake"])[1]
+    called = select["p_fake"] >= found["value"]
+    assert found["false_alarms"] == (called & (select["label"] == 0)).sum()
+    assert found["hits"] == (called & (select["label"] == 1)).sum()
+    assert (found["n_real"], found["n_fake"]) == (12, 24) and "role select" in found["rule"]
+    changed = scores.copy()
+    changed.loc[changed["role"] == "report", "p_fake"] *= 0.5
+    assert evaluate.select_threshold(changed) == found
+    with pytest.raises(ValueError, match="nothing to choose a threshold on"):
+        evaluate.select_threshold(toy_scores())
+
+
+def test_threshold_for_a_false_positive_rate():
+    scores = toy_scores(roles=("select",), n=20)
+    select = metrics.video_scores(scores)
+    reals = np.sort(select["p_fake"][select["label"] == 0])
+    for fpr, allowed in ((0.0, 0), (0.05, 1), (0.1, 2)):
+        found = evaluate.select_threshold(scores, fpr=fpr)
+        assert found["false_alarms"] <= allowed and found["fpr"] == found["false_alarms"] / 20
+        lower = select["p_fake"][select["p_fake"] < found["value"]].max()
+        assert (reals >= lower).sum() > allowed  # the next lower threshold breaks the budget
+    scores.loc[scores["label"] == 0, "p_fake"] = 1.0
+    assert evaluate.select_threshold(scores, fpr=0.0)["false_alarms"] == 0
+    with pytest.raises(ValueError, match="expected a share"):
+        evaluate.select_threshold(scores, fpr=1.5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.iloc[:0], "has no rows"),
+        (lambda t: t.drop(columns="label"), r"lacks the columns \['label'\]"),
+        (lambda t: t.assign(label=t["label"] + 1), "got label 2 at row 3"),
+        (lambda t: t.assign(p_fake=t["p_fake"].where(t.index != 7)), "got score nan at row 7"),
+        (lambda t: t.assign(p_fake=t["p_fake"] + 1), "expected P.fake. in"),
+        (
+            lambda t: pd.concat([t, t.iloc[[5]]]),
+            r"row 108 \(toy/DF/c23/report000/2\) is there twice",
+        ),
+        (lambda t: t.to_dict(), "got dict, expected a table"),
+    ],
+)
+def test_bad_scores_are_named(tmp_path, spoil, message):
+    bad = spoil(toy_scores())
+    for call in (evaluate.check_scores, evaluate.report, evaluate.measure):
+        with pytest.raises(ValueError, match=message):
+            call(bad)
+    with pytest.raises(ValueError, match=message):
+        evaluate.write_scores(bad, tmp_path / "scores.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_score_files_are_named(tmp_path):
+    path = tmp_path / "scores.csv"
+    scores = toy_scores()
+    for spoil, message in (
+        (lambda t: t.assign(label=t["label"].replace(1, 2)), r"line 5: label is '2' \(72 such"),
+        (lambda t: t.assign(label=t["label"].replace(1, "fake")), "line 5: label is 'fake'"),
+        (lambda t: pd.concat([t, t]), "is there twice"),
+        (lambda t: t.iloc[:0], "has no rows"),
+    ):
+        spoil(scores).to_csv(path, index=False)
+        with pytest.raises(ValueError, match=message):
+            evaluate.read_scores(path)
+    path.write_bytes(b"\xff\xfe\x00binary\x00")
+    with pytest.raises(ValueError):
+        evaluate.read_scores(path)
+    path.write_text("")
+    with pytest.raises(ValueError, match="not a CSV table"):
+        evaluate.read_scores(path)
+
+
+def test_an_empty_list_of_crops(crops):
+    root, table = crops
+    with pytest.raises(ValueError, match="no rows"):
+        evaluate.score(tiny_model(), table.iloc[:0], root, device="cpu")
+
+
+def test_tables_need_no_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, gendkit.evaluate; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr

@@ -66,6 +66,46 @@ def test_parity_with_the_official_code(parity, k, level):
     close(metrics.w1(y, s), want["w1"][1])
 
 
+def test_the_fixture_has_no_number_that_is_not_checked(parity):
+    checked = {
+        "auroc",
+        "mAP",
+        "eer",
+        "eer_threshold",
+        "tpr_at_fpr",
+        "acc",
+        "balanced_acc",
+        "f1",
+        "w1",
+    }
+    for case in parity:
+        for level in ("frame", "video_mean", "video_median"):
+            assert set(case[level]) == checked
+
+
+def test_confusion_counts():
+    y, s = [0, 0, 0, 1, 1], [0.1, 0.5, 0.6, 0.5, 0.2]
+    assert metrics.confusion(y, s, 0.5).tolist() == [[1, 2], [1, 1]]
+    assert metrics.confusion(y, s, 0.0).tolist() == [[0, 3], [0, 2]]
+    for threshold in (np.inf, np.nan):
+        with pytest.raises(ValueError, match="fix it on the select set"):
+            metrics.confusion(y, s, threshold)
+
+
+def test_checked_gives_plain_arrays():
+    labels, scores = metrics.checked(pd.Series([True, False]), [1, 0])
+    assert labels.dtype == np.int64 and labels.tolist() == [1, 0]
+    assert scores.dtype == float and scores.tolist() == [1.0, 0.0]
+    assert metrics.checked([1, 1], [0.5, 0.5], both=False)[0].tolist() == [1, 1]
+    with pytest.raises(ValueError, match="only fake samples"):
+        metrics.checked([1, 1], [0.5, 0.5])
+
+
+def test_a_perfect_oracle_makes_no_error():
+    oracle = metrics.oracle_accuracies([0, 0, 1, 1], [0.1, 0.2, 0.7, 0.9])
+    assert oracle["oracle_threshold"] == 0.7 and oracle["oracle_accuracy"] == 1.0
+
+
 def random_case(seed, ties):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(5, 80))
