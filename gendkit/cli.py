@@ -20,9 +20,16 @@ _EXAMPLES = """examples:
 
 # These modules read their own options; here is only the way to them.
 _FORWARDED = {
+    "train": ("gendkit.commands.train", "train a detector by a named experiment"),
+    "test": ("gendkit.commands.test", "tables with intervals from a run or a scores file"),
+    "score": ("gendkit.commands.score", "score images and videos"),
+    "experiments": ("gendkit.commands.experiments", "the paper's 803 runs and the kit's own"),
+    "convert": ("gendkit.commands.convert", "released models in and out, adapters"),
+    "bench": ("gendkit.commands.bench", "speed and memory, each against a baseline"),
+    "data": ("gendkit.commands.data", "datasets: rights, checks of a folder, manifests, path lists"),
     "audit": ("gendkit.audit", "what makes results on a set untrue: leaks, twins, shortcuts"),
     "nobody": ("gendkit.nobody.build", "the generator of Nobody's Faces"),
-    "weights": ("gendkit.nobody.weights", "the recipes of the embedded models"),
+    "weights": ("gendkit.pretrain.weights", "the recipes of the embedded models"),
 }
 
 

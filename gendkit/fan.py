@@ -2,7 +2,7 @@
 
 face-alignment's networks cost 16.5 (FAN-1) and about 60 (FAN-4) GFLOP a face. `LightFAN` costs
 about 1.2, so that a notebook can run landmarks on two CPU cores. It is trained by
-`gendkit.nobody.train_landmarks`.
+`gendkit.pretrain.landmarks`.
 """
 
 import importlib
@@ -220,7 +220,7 @@ def load_light_fan(path: str | Path) -> LightFAN:
         raise FileNotFoundError(
             f"landmark weights {path.name} not found in {path.parent}; they are part of the "
             "repository (data/weights/landmarks.safetensors): set GENDKIT_DATA to the data folder "
-            "of a checkout, or train them: python -m gendkit.nobody.train_landmarks"
+            "of a checkout, or train them: gendkit weights landmarks"
         )
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -318,7 +318,46 @@ def embedded_face_alignment() -> type:
                 )
             return network.to(device, dtype=dtype).eval()
 
+        @torch.no_grad()
+        def get_landmarks_from_images(
+            self, images: Sequence[np.ndarray], boxes: Sequence[Sequence[np.ndarray]]
+        ) -> list[list[np.ndarray]]:
+            """Find the landmarks of all faces of several images in batches of `max_batch_size`.
+
+            Args:
+                images: (H, W, 3) uint8 RGB each, of any sizes.
+                boxes: for each image its (4,) boxes.
+
+            Returns:
+                For each image (68, 2) float32 per box, as `get_landmarks_from_image` gives them up
+                to the rounding of the network.
+            """
+            utils, out = face_alignment.utils, [[] for _ in images]
+            unit = self.face_detector.reference_scale
+            faces = [(k, *_cut_of(box, unit)) for k, some in enumerate(boxes) for box in some]
+            for start in range(0, len(faces), self.max_batch_size):
+                part = faces[start : start + self.max_batch_size]
+                cut = [utils.crop(images[k], center, scale) for k, center, scale in part]
+                pixels = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).to(self.device)
+                pixels = pixels.to(self.dtype) / 255
+                heat = self.face_alignment_net(pixels)[-1]
+                if self.flip_input:
+                    mirrored = self.face_alignment_net(utils.flip(pixels))[-1]
+                    heat = heat + utils.flip(mirrored, is_label=True)
+                heat = heat.float().cpu().numpy()
+                for row, (k, center, scale) in enumerate(part):
+                    _, points, _ = utils.get_preds_fromhm(heat[row : row + 1], center, scale)
+                    out[k].append(points.reshape(N_LANDMARKS, 2).astype(np.float32))
+            return out
+
     return EmbeddedFaceAlignment
+
+
+def _cut_of(box: np.ndarray, unit: float) -> tuple[np.ndarray, float]:
+    """Centre and scale by which face-alignment cuts a box. Source: see `fan_box`."""
+    (x0, y0, x1, y1), up = box, 0.12
+    center = np.array([x1 - (x1 - x0) / 2, y1 - (y1 - y0) / 2 - up * (y1 - y0)])
+    return center, (x1 - x0 + y1 - y0) / unit
 
 
 def landmark_square(landmarks: np.ndarray) -> tuple[np.ndarray, float]:

@@ -6,7 +6,7 @@ import pytest
 
 from gendkit import manifest, video
 from gendkit.faces import Face
-from gendkit.nobody.check_landmarks import check
+from gendkit.pretrain.check_landmarks import check
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_file_round_trip_is_half_the_size(model, tmp_path):
 
 
 def test_bad_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="train_landmarks"):
+    with pytest.raises(FileNotFoundError, match="gendkit weights landmarks"):
         load_light_fan(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("not weights")
     with pytest.raises(ValueError, match="not a readable safetensors file"):

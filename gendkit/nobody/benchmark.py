@@ -39,8 +39,8 @@ from .schedule import Place, Schedule, Task
 PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = ("av", "numba", "numpy", "opencv-python", "scipy", "torch")
 # Modules of this folder that no pixel depends on; all others, and what is named below, are the recipe.
-NOT_RECIPE = ("benchmark.py", "build.py", "check_landmarks.py", "lists.py", "pictures.py", "pretext.py", "report.py",
-              "schedule.py", "schema.py", "shortcut.py", "spoil.py", "verify.py", "weights.py")  # fmt: skip
+NOT_RECIPE = ("benchmark.py", "build.py", "lists.py", "report.py", "schedule.py", "schema.py", "shortcut.py",
+              "verify.py")  # fmt: skip
 
 
 def stamp(settings: Settings) -> dict[str, Any]:
@@ -65,11 +65,7 @@ def stamp(settings: Settings) -> dict[str, Any]:
 def recipe_hash() -> str:
     """Hash of all code and of the head pack that a frame depends on."""
     here = Path(__file__).resolve().parent
-    files = [
-        p
-        for p in sorted(here.glob("*.py"))
-        if p.name not in NOT_RECIPE and not p.name.startswith("train_")
-    ]
+    files = [p for p in sorted(here.glob("*.py")) if p.name not in NOT_RECIPE]
     files += [PACKAGE / "forge", PACKAGE / "warp.py", PACKAGE / "video.py", heads_pack()]
     return repro.fingerprint(*files)
 

@@ -14,8 +14,8 @@ from gendkit.fan import (
     landmark_square,
     load_light_fan,
 )  # noqa: E402
-from gendkit.nobody import train_landmarks as recipe  # noqa: E402
-from gendkit.nobody.spoil import spoil  # noqa: E402
+from gendkit.pretrain import landmarks as recipe  # noqa: E402
+from gendkit.pretrain.spoil import spoil  # noqa: E402
 
 
 def marked(rng: np.random.Generator, n: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +147,7 @@ def test_spoil_is_repeatable_and_keeps_the_form():
 
 
 def test_no_renders_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gendkit\.nobody\.build training"):
+    with pytest.raises(FileNotFoundError, match="gendkit nobody training --out"):
         recipe.Renders(tmp_path).refresh()
 
 

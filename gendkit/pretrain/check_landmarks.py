@@ -1,18 +1,20 @@
 """Measure the face engine on the real clips of Nobody's Faces, whose landmarks are known.
 
-python -m gendkit.nobody.check_landmarks --role report
+python -m gendkit.pretrain.check_landmarks --role report
 """
 
 import argparse
 import json
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gendkit import manifest, video
 from gendkit.faces import FaceEngine, choose
-from gendkit.nobody.train_landmarks import errors
+from gendkit.pretrain.landmarks import errors
 from gendkit.repro import data_dir
 
 # iBUG 300-W order.
@@ -79,22 +81,25 @@ def check(
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure from the command line and print JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m gendkit.pretrain.check_landmarks", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--data", default="", help="folder of the benchmark; default data/nobody")
-    parser.add_argument("--role", default="report")
+    parser.add_argument("--role", default="report", help="fit, select or report (default)")
     parser.add_argument("--frames", type=int, default=0, help="frames of each clip; 0 means all")
-    parser.add_argument("--weights", default="embedded")
-    parser.add_argument("--flip", action="store_true")
-    parser.add_argument("--refine", action="store_true")
-    a = parser.parse_args(arguments)
+    parser.add_argument("--weights", default="embedded", help="landmark network (see FaceEngine)")
+    parser.add_argument("--flip", action="store_true", help="with the mirrored crop as well")
+    parser.add_argument("--refine", action="store_true", help="a second pass from the first points")
+    a = parser.parse_args(argv)
     engine = FaceEngine(landmarks=a.weights, flip=a.flip, refine=a.refine)
     # the first call compiles face-alignment's decoding
     engine.landmarks(np.zeros((256, 256, 3), np.uint8), [np.array([60.0, 60, 190, 190])])
     found = check(a.data or data_dir() / "nobody", engine, a.role, a.frames)
     print(json.dumps({k: round(v, 5) for k, v in found.items()}, indent=2))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """Train the embedded landmark network on rendered heads whose landmarks are known.
 
-    python -m gendkit.nobody.train_landmarks --renders _build/renders --out data/weights \
+    gendkit weights landmarks --renders _build/renders --out data/weights \
         --minutes 65 --resume
 
 Each sample is a square of a render as face-alignment would cut it, from a box that is off as a
@@ -10,9 +10,10 @@ half size (a quarter of the cost) and ends at full size. The learning rate follo
 
 import argparse
 import json
+import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gendkit.fan import SIGMA, LightFAN, landmark_square, need, save_light_fan
-from gendkit.nobody.spoil import spoil
+from gendkit.pretrain.spoil import spoil
 from gendkit.repro import atomic_path, device, seed_all, write_json
 
 # Position of every landmark in a mirrored face, iBUG 300-W order.
@@ -31,6 +32,11 @@ MIRROR = np.r_[16:-1:-1, 26:16:-1, 27:31, 35:30:-1, 45:41:-1, 47:45:-1, 39:35:-1
                54:47:-1, 59:54:-1, 64:59:-1, 67:64:-1]  # fmt: skip
 SIZE, GRID = 256, 64
 HELD_OUT = 20  # one identity in 20 is kept for validation
+_EXAMPLES = """examples:
+  gendkit nobody training --out _build/renders     renders whose landmarks are known, once
+  gendkit weights landmarks --minutes 65 --resume  the log tells speed, time spent and time left
+  gendkit weights landmarks --steps 2700           independent of the clock
+"""
 
 
 class Renders:
@@ -67,7 +73,8 @@ class Renders:
             self.seen.add(path.name)
         if not self.seen:
             raise FileNotFoundError(
-                f"no shard-*.npz in {self.folder}; render heads first: python -m gendkit.nobody.build training"
+                f"no shard-*.npz in {self.folder}; render heads first: "
+                f"gendkit nobody training --out {self.folder}"
             )
         return len(new)
 
@@ -284,6 +291,10 @@ def train(
 
     Returns:
         The last validation: nme, failures, n_faces, step, seconds.
+
+    Raises:
+        FileNotFoundError: when there is no shard.
+        ValueError: when the loss is not finite.
     """
     seed_all(seed)
     need("cv2").setNumThreads(1)
@@ -322,7 +333,8 @@ def train(
         }
         with atomic_path(state) as path:
             torch.save(facts, path)
-        save_light_fan(average, export, recipe="gendkit.nobody.train_landmarks", step=str(step))
+        save_light_fan(average, export, recipe="gendkit.pretrain.landmarks", step=str(step))
+        export.chmod(0o644)  # safetensors makes it private
         write_json(work / "landmarks-log.json", log)
         print(
             f"step {step}: NME {found['nme']:.4f}, failures {found['failures']:.3f} on {found['n_faces']} "
@@ -377,35 +389,48 @@ def train(
     return keep()
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="gendkit weights landmarks",
+        description=__doc__.splitlines()[0],
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--renders", default="_build/renders", help="folder of shard-*.npz")
     parser.add_argument("--out", default="data/weights", help="folder for landmarks.safetensors")
     parser.add_argument("--work", default="_build/landmarks", help="folder for checkpoints")
     parser.add_argument(
-        "--minutes", type=float, default=65, help="training time, all runs together"
+        "--minutes", type=float, default=65, help="training time, all runs together (default 65)"
     )
     parser.add_argument("--steps", type=int, default=0, help="budget in steps instead of minutes")
     parser.add_argument(
         "--half-share", type=float, default=0.25, help="share of the budget at half size"
     )
+    parser.add_argument("--batch", type=int, default=32, help="faces a step (default 32)")
+    parser.add_argument("--lr", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=1, help="threads that make crops")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
-    a = parser.parse_args(arguments)
-    train(
+    a = parser.parse_args(argv)
+    found = train(
         a.renders,
         a.out,
         a.work,
         a.minutes,
         a.steps,
+        batch_size=a.batch,
+        lr=a.lr,
         seed=a.seed,
         resume=a.resume,
         where=a.device,
         half_share=a.half_share,
+        workers=a.workers,
     )
+    print(json.dumps(found))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
