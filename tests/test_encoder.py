@@ -1,276 +1,152 @@
-"""The encoder's recipe: losses by hand, how it starts, a run that resumes, an export that loads."""
+"""The encoder's recipe: crop geometry, targets against slow loops, and a run that resumes."""
 
-import copy
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import CLIPVisionModel
 
-pytest.importorskip("cv2")
-pytest.importorskip("numba")
-
-from small_footage import write_footage  # noqa: E402
-
-from gendkit import backbones  # noqa: E402
-from gendkit.pretrain import encoder, targets  # noqa: E402
-from gendkit.pretrain.pool import Pool  # noqa: E402
-
-PEOPLE = [0, 40, *range(1, 9)] * 2
-WIDTH, UNITS = targets.FREE + 104 + 8, 2 * 104 + 16
+from gendkit import backbones, faces
+from gendkit.pretrain import encoder as train_encoder
+from gendkit.pretrain import pretext
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small():
-    """A network of one layer, hardly wider than its filters and energies need."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (
-            ("hidden_size", WIDTH),
-            ("intermediate_size", UNITS),
-            ("num_hidden_layers", 1),
-            ("projection_dim", WIDTH),
-        ):
-            patch.setitem(encoder.ARCHITECTURE, name, value)
-        yield
+def landmarks(rng) -> np.ndarray:
+    """68 points whose five main ones are the template, turned and scaled."""
+    turn = rng.uniform(150, 190) * np.exp(1j * rng.normal(0, 0.1))
+    five = turn * ((pretext.TEMPLATE - 0.5) @ [1, 1j]) + 128 + 128j + rng.normal(0, 5)
+    points = rng.uniform(70, 190, (68, 2))
+    five = np.stack([five.real, five.imag], axis=1)
+    points[36:42], points[42:48] = five[0], five[1]
+    points[[30, 48, 54]] = five[2:]
+    return points
 
 
-@pytest.fixture(scope="module")
-def calibrated(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pool")
-    write_footage(folder, PEOPLE, n_plain=4)
-    pool = Pool(folder)
-    batch = pool.batch(np.random.default_rng(0), 32)
-    torch.manual_seed(0)
-    net = encoder.Pretrainer(pool.moments())
-    net.calibrate([batch])
-    return net, batch
-
-
-@pytest.fixture
-def batch(calibrated):
-    return calibrated[1]
-
-
-@pytest.fixture
-def model(calibrated):
-    return copy.deepcopy(calibrated[0])
-
-
-def test_every_target_has_a_loss_and_a_weight(model, batch):
-    losses = model(batch)
-    assert set(losses) == set(encoder.WEIGHTS)
-    assert all(loss.ndim == 0 and loss.isfinite() for loss in losses.values())
-
-
-def test_an_answer_of_zero_explains_nothing(model, batch):
-    """Targets are measured in units of their variance, so the mean as an answer costs one."""
-    for head in (model.dense[1], *model.whole.values()):
-        torch.nn.init.zeros_(head.weight)
-        torch.nn.init.zeros_(head.bias)
-    losses = model(batch)
-    for name in (*encoder.PATCH_TARGETS, *(f"twin_{n}" for n in targets.TRACES), "landmarks"):
-        assert losses[name].item() == pytest.approx(1, abs=0.06)
-    people = batch["pose"][batch["pose"].isfinite().all(1)]
-    mean, std = model.pose_mean, model.pose_std
-    assert losses["pose"].item() == pytest.approx(float((((people - mean) / std) ** 2).mean()))
-    score = model.score([batch])
-    assert score["bands"] == pytest.approx(1 - losses["bands"].item(), abs=1e-4)
-
-
-def test_dense_loss_by_hand(model, batch):
-    model.eval()
-    pixels = (batch["images"] - model.mean) / model.std
-    with torch.no_grad():
-        answer = model.dense(model.vision(pixel_values=pixels).last_hidden_state[:, 1:])
-        losses = model(batch)
-    maps = batch["maps"][..., 1:4]  # soft, noise, code
-    mean, std = maps.flatten(0, 1).mean(0), maps.flatten(0, 1).std(0) + 1e-3
-    at = targets.N_TEXTURE + 1  # after the texture and the coverage
-    wanted = ((answer[..., at : at + 3] - (maps - mean) / std) ** 2).mean()
-    torch.testing.assert_close(losses["processing"], wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_twin_losses_by_hand(model, batch):
-    model.eval()
-    pixels = (batch["images"] - model.mean) / model.std
-    with torch.no_grad():
-        answer = model.dense(model.vision(pixel_values=pixels).last_hidden_state[:, 1:])
-        losses = model(batch)
-    places = {"coverage": slice(0, 1), "processing": slice(1, 4), "cast": slice(4, 7)}
-    for name, place in places.items():
-        maps = batch["maps"][..., place]
-        std = batch["maps"].flatten(0, 1).std(0)[place] + 1e-3  # the mean cancels out
-        told = answer[..., targets.N_TEXTURE :][..., place]
-        apart = (told[::2] - told[1::2]) - (maps[::2] - maps[1::2]) / std
-        wanted = (apart**2).mean() / 2
-        torch.testing.assert_close(losses[f"twin_{name}"], wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_what_both_twins_get_wrong_is_no_twin_loss(model, batch):
-    model.eval()
-    with torch.no_grad():
-        before = model(batch)
-        model.dense[1].bias += 3
-        after = model(batch)
-    for name in targets.TRACES:
-        assert after[name] > before[name] + 1
-        torch.testing.assert_close(after[f"twin_{name}"], before[f"twin_{name}"])
-
-
-def test_free_channels_start_empty(model, batch):
-    pixels = (batch["images"] - model.mean) / model.std
-    with torch.no_grad():
-        embedded = model.vision.embeddings(pixels)[:, 1:]  # patches, without the class token
-    assert not embedded[..., -targets.FREE :].any()
-    assert (embedded[..., : -targets.FREE].std((0, 1)) > 0.5).all()
-
-
-def test_energy_units_answer_with_the_size_of_their_group(model):
-    mlp = model.vision.encoder.layers[0].mlp
-    generator = torch.Generator().manual_seed(0)
-    x = 5 * torch.randn(50, WIDTH, generator=generator)
-    with torch.no_grad():
-        energies = mlp(x)[:, -targets.FREE :]
-        small = mlp(x / 1000)[:, -targets.FREE :]
-    groups = targets.energy_groups()
-    steep = 2 * x
-    exact = steep * torch.erf(steep / 2**0.5)  # gelu(v) + gelu(-v)
-    for free, group in enumerate(groups):
-        torch.testing.assert_close(energies[:, free], exact[:, group].mean(1))
-        size = steep[:, group].abs().mean(1)  # the sum of |x| over the group, up to a factor
-        assert (energies[:, free] - size).abs().max() < 0.35 and size.mean() > 5
-        square = (0.8 * (steep[:, group] / 1000) ** 2).mean(1)
-        torch.testing.assert_close(small[:, free], square, rtol=0.01, atol=1e-8)
-    with torch.no_grad():  # other channels do not reach them, nor do they reach others
-        other = x.clone()
-        other[:, 104:] = 0
-        torch.testing.assert_close(mlp(other)[:, -targets.FREE :][:, :28], energies[:, :28])
-        mlp.fc2.weight[-targets.FREE :] = 0
-        mlp.fc1.weight[208:] = 0
-        torch.testing.assert_close(mlp(x), mlp.fc2.bias.expand(50, -1))
-
-
-def test_person_loss_by_hand(model):
-    rng = np.random.default_rng(0)
-    pooled = torch.from_numpy(rng.normal(size=(16, WIDTH))).float()
-    loss, found = model._person(pooled, 3)  # the last four rows show nobody
-    keys = model.person(pooled).detach().numpy()[:12:2].astype(float)  # first twins
-    keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-    terms, hits = [], 0
-    for i in range(6):
-        partner = i + 1 if i % 2 == 0 else i - 1
-        scores = {j: float(keys[i] @ keys[j]) / 0.1 for j in range(6) if j != i}
-        terms.append(np.log(sum(np.exp(s) for s in scores.values())) - scores[partner])
-        hits += max(scores, key=scores.get) == partner
-    assert loss.item() == pytest.approx(np.mean(terms), rel=1e-4)
-    assert float(found) == pytest.approx(hits / 6)
-    same = pooled[:12].clone()
-    same[2::4] = same[::4]  # the other film
-    assert float(model._person(same, 3)[1]) == 1
-
-
-def test_patches_of_every_second_pair_of_twins_are_blanked_alike(model, batch):
-    seen = []
-    model.vision.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(kwargs["pixel_values"]), with_kwargs=True
+def write_shard(folder, index=0, n=12):
+    rng = np.random.default_rng(index)
+    folder.mkdir(exist_ok=True)
+    np.savez(
+        folder / f"shard-{index:03d}.npz",
+        images=rng.integers(0, 256, (n, 256, 256, 3), dtype=np.uint8),
+        landmarks=np.stack([landmarks(rng) for _ in range(n)]).astype(np.float32),
+        identity_id=np.arange(n) + n * index,
+        identity=rng.normal(size=(n, 5)).astype(np.float32),
+        expression=rng.normal(size=(n, 4)).astype(np.float32),
+        pose=rng.normal(size=(n, 3)).astype(np.float32),
+        light=rng.normal(size=(n, 2)).astype(np.float32),
     )
-    torch.manual_seed(0)
-    model(batch, masked=0.25)
-    model(batch, masked=0.0)
-    masked, whole = seen
-    kept, changed = ((torch.arange(len(whole)) // 2 % 2 == k) for k in (0, 1))
-    torch.testing.assert_close(masked[kept], whole[kept])
-    patches = masked[changed].unflatten(2, (8, 16)).unflatten(4, (8, 16))
-    blank = patches.abs().sum((1, 3, 5)) == 0
-    same = (masked == whole)[changed].unflatten(2, (8, 16)).unflatten(4, (8, 16))
-    assert (blank ^ same.all(5).all(3).all(1)).all() and 0.2 < blank.float().mean() < 0.3
-    assert (blank[::2] == blank[1::2]).all() and (blank[0] != blank[2]).any()
 
 
-def test_recipe_runs_resumes_and_exports_a_loadable_encoder(tmp_path, capsys):
-    write_footage(tmp_path / "footage", PEOPLE, n_plain=4)
-    options = {"batch": 8, "work": tmp_path / "work", "export_every": 0.0, "device": "cpu"}
+def test_similarity_recovers_the_one_that_was_applied():
+    rng = np.random.default_rng(0)
+    points, angle = rng.normal(size=(5, 2)), 0.7
+    turn = 1.9 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = pretext.similarity(points, points @ turn.T + [3, -4])
+    np.testing.assert_allclose(matrix, np.column_stack([turn, [3, -4]]), atol=1e-12)
+
+
+def test_crop_without_jitter_is_the_detectors_crop():
+    rng = np.random.default_rng(1)
+    image = np.kron(rng.integers(0, 256, (32, 32, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    points = landmarks(rng)
+    sample = pretext.crop(image, np.zeros((256, 256, 6), np.float32), points, rng, jitter=0)
+    wanted = faces.align_crop(image, faces.five_points(points), scale=1.3, size=256)
+    wanted = wanted.reshape(128, 2, 128, 2, 3).mean((1, 3))
+    assert sample.image.shape == (128, 128, 3)
+    assert np.abs(sample.image - wanted).mean() < 6 < 30 < wanted.std()  # Pillow's filter, the mean
+    five = pretext.five_points((sample.landmarks + 0.5) * 256)
+    target = ((pretext.TEMPLATE - 0.5) / 1.3 + 0.5) * 256
+    assert np.abs(five - target).max() < 1e-3
+
+
+def test_camera_levels_follow_what_was_done():
+    rng = np.random.default_rng(0)
+    camera = pretext.Camera(rng)
+    flat = np.full((256, 256, 3), 128, np.uint8)
+    told, seen = [], []
+    for _ in range(40):
+        image, levels = camera(flat, rng)
+        assert image.dtype == np.uint8 and levels.shape == (256, 256, 6)
+        assert np.isfinite(levels).all() and levels[..., :3].min() >= 0 and levels.max() < 2
+        told.append(levels[..., 1].mean())
+        seen.append(np.log1p(np.diff(image.astype(float), axis=1).std()))
+    assert np.corrcoef(told, seen)[0, 1] > 0.7
+
+
+def test_smooth_map_is_smooth_and_covers_the_picture():
+    rng = np.random.default_rng(0)
+    maps = np.stack([pretext.smooth_map(rng) for _ in range(50)])
+    assert maps.min() >= 0 and maps.max() <= 1
+    assert np.abs(np.diff(maps, axis=1)).max() < 0.4
+    centre, corner = maps[:, 96:160, 96:160].mean(), maps[:, :64, :64].mean()
+    assert abs(centre - corner) < 0.15  # no preference for where a face would be
+
+
+def test_blur_matrix_is_a_mirrored_gaussian():
+    x = torch.randn(1, 1, 20, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    got = pretext._gauss(x, 0.7)[0, 0]
+    weights = [math.exp(-(k**2) / (2 * 0.7**2)) for k in range(-2, 3)]
+    weights = [w / sum(weights) for w in weights]
+    mirror = lambda i: abs(i) if i < 20 else 38 - i  # noqa: E731
+    for i, j in [(0, 0), (5, 7), (19, 18)]:
+        wanted = sum(
+            weights[a + 2] * weights[b + 2] * x[0, 0, mirror(i + a), mirror(j + b)]
+            for a in range(-2, 3)
+            for b in range(-2, 3)
+        )
+        assert abs(got[i, j] - wanted) < 1e-12
+
+
+def test_dense_targets_by_hand():
+    images = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    levels = torch.rand(2, 8, 8, 6)
+    got = pretext.dense_targets(images, levels)
+    assert got.shape == (2, 64, pretext.N_DENSE)
+    row, column = 3, 5
+    token = got[1, 8 * row + column]
+    luma = (images[1] * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0)
+    cell = luma[16 * row + 8 : 16 * row + 16, 16 * column : 16 * column + 8]  # lower left
+    torch.testing.assert_close(token[40 + 2], cell.mean())
+    high = luma - pretext._gauss(luma, 0.7)
+    cell = high[16 * row : 16 * row + 8, 16 * column + 8 : 16 * column + 16]  # upper right
+    torch.testing.assert_close(token[1], torch.log((cell**2).mean() + 1e-6), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(token[-6:], levels[1, row, column])
+
+
+def test_patch_filters_answer_with_variance_one():
+    noise = torch.randn(24, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    images = pretext._gauss(noise, 2.0) + 0.02 * noise
+    filters = pretext.patch_filters(images, 24)
+    answers = torch.nn.functional.conv2d(images, filters, stride=16)
+    torch.testing.assert_close(answers.std((0, 2, 3)), torch.ones(24), atol=0.1, rtol=0)
+
+
+def test_recipe_runs_resumes_and_exports_a_loadable_encoder(tmp_path):
+    write_shard(tmp_path / "renders")
+    options = {"batch": 4, "work": tmp_path / "work", "export_every": 0.01}
     out = tmp_path / "encoder"
-    score = encoder.train(tmp_path / "footage", out, 0.01, **options)
-    assert set(score) == set(encoder.WEIGHTS)
+    score = train_encoder.train(tmp_path / "renders", out, 0.02, **options)
+    assert {"bands", "landmarks", "identity", "light"} <= set(score)
     assert all(np.isfinite(v) and v <= 1 for v in score.values())
     first = json.loads((out / "provenance.json").read_text())
-    assert first["recipe"] == "gendkit.pretrain.encoder" and first["steps"] > 0
-    assert first["samples"] == 8 * first["steps"] and first["identities"] == 8
-    assert capsys.readouterr().out.count("exported to") >= 2  # on the way as well
-
-    write_footage(tmp_path / "footage", PEOPLE, index=1)
-    encoder.train(tmp_path / "footage", out, 0.001, resume=True, **options)  # the budget is spent
-    assert json.loads((out / "provenance.json").read_text())["steps"] == first["steps"]
-    before = torch.load(tmp_path / "work" / "checkpoint.pt", weights_only=True)["seconds"]
-    options["export_every"] = 1.0
-    encoder.train(tmp_path / "footage", out, before / 60 + 0.01, resume=True, **options)
+    write_shard(tmp_path / "renders", index=1)
+    whole = (tmp_path / "renders" / "shard-001.npz").read_bytes()
+    (tmp_path / "renders" / "shard-002.npz").write_bytes(whole[: len(whole) // 2])
+    train_encoder.train(tmp_path / "renders", out, 0.05, resume=True, **options)
     second = json.loads((out / "provenance.json").read_text())
-    assert second["steps"] > first["steps"] and second["pictures"] > first["pictures"]
-    saved = torch.load(tmp_path / "work" / "checkpoint.pt", weights_only=True)
-    assert saved["step"] == second["steps"] and saved["seconds"] >= before + 0.6
-
-    ours = backbones.load(out)
-    assert ours.spec.image_size == 128 and ours.spec.feature_dim == WIDTH
-    pixels = backbones.preprocess(ours.spec)(np.full((256, 256, 3), 90, np.uint8))
-    theirs = CLIPVisionModel.from_pretrained(out).float().eval()
-    with torch.no_grad():
-        features = ours(pixels)
-        torch.testing.assert_close(theirs(pixel_values=pixels).pooler_output, features)
-    assert features.isfinite().all()
-    trained = {k.removeprefix("vision."): v for k, v in saved["model"].items()}
-    for name, value in ours.vision.state_dict().items():
-        torch.testing.assert_close(value, trained[name].half().float())
-
-
-def test_resumed_weights_are_those_that_were_saved(tmp_path):
-    write_footage(tmp_path / "footage", PEOPLE)
-    options = {"batch": 8, "work": tmp_path / "work", "device": "cpu"}
-    encoder.train(tmp_path / "footage", tmp_path / "out", 0.002, **options)
-    before = (tmp_path / "out" / "model.safetensors").read_bytes()
-    encoder.train(tmp_path / "footage", tmp_path / "out", 0.0, resume=True, seed=5, **options)
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
-
-
-def test_a_run_may_start_from_an_exported_encoder(tmp_path):
-    write_footage(tmp_path / "footage", PEOPLE)
-    options = {"batch": 8, "work": tmp_path / "work", "device": "cpu"}
-    folder = tmp_path / "first"
-    encoder.train(tmp_path / "footage", folder, 0.0, **options)
-    assert encoder.main(
-        ["--footage", str(tmp_path / "footage"), "--out", str(tmp_path / "next"), "--minutes", "0",
-         "--work", str(tmp_path / "w"), "--batch", "8", "--seed", "5", "--start", str(folder)]
-    ) == 0  # fmt: skip
-    first = load_file(folder / "model.safetensors")
-    then = load_file(tmp_path / "next" / "model.safetensors")
-    assert first.keys() == then.keys()
-    assert all(torch.equal(value, then[name]) for name, value in first.items())
-    heads = [
-        torch.load(tmp_path / work / "checkpoint.pt", weights_only=True)["model"]["dense.1.weight"]
-        for work in ("work", "w")
-    ]
-    assert (heads[0] != heads[1]).any()  # seed 5: only the encoder was taken
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    n = 2 * len(PEOPLE)
-    texture = np.full((n, 64, targets.N_TEXTURE), np.nan, np.float16)
-    write_footage(tmp_path / "footage", PEOPLE, texture=texture)
-    with pytest.raises(FloatingPointError, match=r"loss is nan at step 0; lower --peak"):
-        encoder.train(tmp_path / "footage", tmp_path / "out", 0.01, work=tmp_path / "w", batch=8)
-    assert not (tmp_path / "out").exists()
+    assert second["steps"] > first["steps"] > 0 and second["pictures"] == 24
+    encoder = backbones.load(out)
+    assert encoder.spec.image_size == 128 and encoder.spec.feature_dim == 192
+    image = np.zeros((256, 256, 3), np.uint8)
+    assert encoder(backbones.preprocess(encoder.spec)(image)).isfinite().all()
 
 
 def test_recipe_says_what_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gendkit weights footage --out"):
-        encoder.train(tmp_path, tmp_path / "out", 0.01)
-    write_footage(tmp_path / "footage", PEOPLE)
+    with pytest.raises(FileNotFoundError, match="gendkit nobody training --out"):
+        train_encoder.train(tmp_path, tmp_path / "out", 0.01)
+    write_shard(tmp_path / "renders")
     with pytest.raises(FileNotFoundError, match="without --resume"):
-        encoder.train(tmp_path / "footage", tmp_path / "out", work=tmp_path / "w", resume=True)
-    with pytest.raises(FileNotFoundError, match="--start needs a folder that this recipe exported"):
-        encoder.train(tmp_path / "footage", tmp_path / "out", start=tmp_path / "none")
-    with pytest.raises(ValueError, match="--batch is 34, expected a multiple of 4"):
-        encoder.train(tmp_path / "footage", tmp_path / "out", batch=34)
-    assert not (tmp_path / "out").exists()
+        train_encoder.train(
+            tmp_path / "renders", tmp_path / "out", 0.01, work=tmp_path / "w", resume=True
+        )

@@ -176,7 +176,7 @@ def test_imports_go_down_only(path):
         ("faces", "from .nobody import heads", "only cli"),
         ("plots", "import gendkit.repro", "no gendkit module"),
         ("nobody.build", "from gendkit import train", "level 5"),
-        ("nobody.build", "from gendkit.pretrain import traces", "only cli"),
+        ("nobody.build", "from gendkit.pretrain import pretext", "only cli"),
         ("pretrain.encoder", "from gendkit import plots", "level 6"),
         ("model", "from gendkit import pretrain", "only cli"),
         ("faces", "def f():\n    from gendkit.train import train", "go down only"),

@@ -252,9 +252,7 @@ def test_command_writes_the_list(root, capsys):
 def test_command_says_what_is_missing(tmp_path, capsys):
     assert weights.main(["verify", "--root", str(tmp_path / "none")]) == 1
     assert "expected an existing folder" in capsys.readouterr().err
-    assert weights.main(["encoder", "--footage", str(tmp_path)]) == 1
-    assert "gendkit weights footage --out" in capsys.readouterr().err
-    assert weights.main(["footage", "--renders", str(tmp_path)]) == 1
+    assert weights.main(["encoder", "--renders", str(tmp_path)]) == 1
     assert "gendkit nobody training --out" in capsys.readouterr().err
     landmarks = ["landmarks", "--renders", str(tmp_path), "--work", str(tmp_path / "w")]
     assert weights.main(landmarks) == 1

@@ -1,9 +1,8 @@
-"""Pre-train the embedded encoder: `gendkit weights encoder --footage _build/footage`.
+"""Pre-train the embedded encoder: `gendkit weights encoder --renders _build/renders`.
 
-The class token learns what a picture shows and what filmed it; the patch tokens learn what the picture
-is made of there, and where a part of it was processed. Pictures come as twins that differ only in what
-was processed, and the difference of their answers counts as a target of its own. No forgery is ever
-shown. Shards of `footage` that appear while training runs are taken up.
+Input: `shard-*.npz` with `images` (n, 256, 256, 3) uint8 clean renders, `landmarks` (n, 68, 2),
+`identity_id` (n,), and the numbers behind each picture: `identity`, `expression`, `pose`, `light`. Shards
+that appear while training runs are picked up. The pretext is in `pretext`; no forgery is ever shown.
 """
 
 import argparse
@@ -23,9 +22,8 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from gendkit import repro
-from gendkit.pretrain import targets
-from gendkit.pretrain.footage import FACTS
-from gendkit.pretrain.pool import Pool
+from gendkit.pretrain import pretext
+from gendkit.pretrain.pictures import FACTS, Renders, Source
 from gendkit.specs import CLIP_MEAN, CLIP_STD
 
 ARCHITECTURE = {
@@ -34,166 +32,83 @@ ARCHITECTURE = {
     "num_hidden_layers": 6,
     "num_attention_heads": 3,
     "projection_dim": 192,
-    "image_size": targets.SIZE,
-    "patch_size": targets.PATCH,
+    "image_size": pretext.SIZE,
+    "patch_size": pretext.PATCH,
     "hidden_act": "gelu",
 }
-PATCH_TARGETS = targets.TEXTURE | targets.TRACES
-WHOLE_TARGETS = ("landmarks", "camera", *FACTS)
-WEIGHTS = {"bands": 1.0, "orientation": 0.5, "colour": 0.5, "coverage": 1.0, "processing": 0.5, "cast": 0.5,
-           "twin_coverage": 2.0, "twin_processing": 1.0, "twin_cast": 1.0,
-           "landmarks": 0.5, "camera": 0.5, "identity": 0.25, "expression": 0.25, "pose": 0.25, "light": 0.25,
-           "person": 0.1}  # fmt: skip
-TEMPERATURE = 0.1
-STEEP = 2.0  # slope of the units that start as energies
-MASKED = 0.15
-_EXAMPLES = """examples:
-  gendkit weights footage                          the samples, once; may run at the same time
-  gendkit weights encoder --minutes 90             a line a minute: time spent, speed, what is told
-  gendkit weights encoder --minutes 180 --resume   go on, up to 180 minutes in all
-  gendkit weights encoder --start data/weights/encoder --out _build/next --work _build/next-run
-                                                   a new run from trained weights
-"""
 
 
 class Pretrainer(nn.Module):
     """The encoder with the heads of the pretext.
 
     Args:
-        moments: Mean and standard deviation of each whole-picture target but landmarks.
+        sizes: Length of each whole-picture target by name.
     """
 
-    def __init__(self, moments: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def __init__(self, sizes: dict[str, int]) -> None:
         """Build encoder and heads; statistics are filled by `calibrate`."""
         super().__init__()
         self.vision = CLIPVisionModel(CLIPVisionConfig(**ARCHITECTURE))
-        width, n_patch = ARCHITECTURE["hidden_size"], sum(PATCH_TARGETS.values())
-        self.dense = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_patch))
-        sizes = {"landmarks": 136} | {name: len(mean) for name, (mean, _) in moments.items()}
+        width = ARCHITECTURE["hidden_size"]
+        self.dense = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, pretext.N_DENSE))
         self.whole = nn.ModuleDict({name: nn.Linear(width, size) for name, size in sizes.items()})
-        self.person = nn.Linear(width, 64)
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(CLIP_STD).view(1, 3, 1, 1))
-        self.register_buffer("dense_mean", torch.zeros(n_patch))
-        self.register_buffer("dense_std", torch.ones(n_patch))
-        for name, size in sizes.items():
-            mean, std = moments.get(name, (torch.zeros(size), torch.ones(size)))
-            self.register_buffer(f"{name}_mean", mean.float())
-            self.register_buffer(f"{name}_std", std.float())
+        self.register_buffer("dense_mean", torch.zeros(pretext.N_DENSE))
+        self.register_buffer("dense_std", torch.ones(pretext.N_DENSE))
+        self.register_buffer("points_mean", torch.zeros(136))
+        self.register_buffer("points_std", torch.ones(136))
 
     @torch.no_grad()
     def calibrate(self, batches: list[dict[str, torch.Tensor]]) -> None:
-        """Set target statistics and the first layer's filters from a few batches.
-
-        Args:
-            batches: See `Pool.batch`.
-
-        Raises:
-            ValueError: If the encoder is too narrow for the filters (`targets.patch_filters`).
-        """
+        """Set target statistics and the first layer's filters from a few batches."""
         images = torch.cat([b["images"] for b in batches])
-        dense = torch.cat([torch.cat([b["texture"], b["maps"]], -1) for b in batches]).flatten(0, 1)
-        self.dense_mean.copy_(dense.mean(0))
-        self.dense_std.copy_(dense.std(0) + 1e-3)
+        dense = torch.cat([pretext.dense_targets(b["images"], b["camera"]) for b in batches])
+        self.dense_mean.copy_(dense.flatten(0, 1).mean(0))
+        self.dense_std.copy_(dense.flatten(0, 1).std(0) + 1e-3)
         points = torch.cat([b["landmarks"] for b in batches])
         points = points[points.isfinite().all(1)]
-        self.landmarks_mean.copy_(points.mean(0))
-        self.landmarks_std.copy_(points.std(0) + 1e-3)
+        self.points_mean.copy_(points.mean(0))
+        self.points_std.copy_(points.std(0) + 1e-3)
         weight = self.vision.embeddings.patch_embedding.weight
-        weight.copy_(targets.patch_filters((images - self.mean) / self.std, len(weight)))
-        position = self.vision.embeddings.position_embedding.weight
-        position.mul_(10)  # as loud as the patches
-        position[:, -targets.FREE :] = 0
-        self._start_energies()
+        weight.copy_(pretext.patch_filters((images - self.mean) / self.std, len(weight)))
+        self.vision.embeddings.position_embedding.weight.mul_(10)  # as loud as the patches
 
-    def _start_energies(self) -> None:
-        """Let the first block's MLP add the energies of the groups of filters to the free channels.
-
-        Two units with opposite weights answer to size, whatever the sign: gelu(x) + gelu(-x) is about
-        0.8 x^2 for small and |x| for large x. A free channel gets the mean over its group, with x the
-        answer of a filter times `STEEP`. Source: own.
-        """
-        mlp = self.vision.encoder.layers[0].mlp
-        width, unit = mlp.fc1.in_features, 0
-        for group, filters in enumerate(targets.energy_groups()):
-            free = width - targets.FREE + group
-            mlp.fc2.weight[free] = 0
-            for channel in filters:
-                for sign in (-1.0, 1.0):
-                    mlp.fc1.weight[unit] = 0
-                    mlp.fc1.weight[unit, channel] = sign * STEEP
-                    mlp.fc2.weight[:, unit] = 0
-                    mlp.fc2.weight[free, unit] = 1 / len(filters)
-                    unit += 1
-
-    def forward(
-        self, batch: dict[str, torch.Tensor], masked: float = 0.0
-    ) -> dict[str, torch.Tensor]:
-        """Give the loss of each group of targets.
+    def forward(self, batch: dict[str, torch.Tensor], masked: float) -> dict[str, torch.Tensor]:
+        """Give the mean squared error of each group of targets, in units of its variance.
 
         Args:
-            batch: See `Pool.batch`.
-            masked: Share of patches blanked in every second pair of twins; they must be told from the rest.
-
-        Returns:
-            Mean squared errors in units of the variance. "twin_*" is half the mean squared error in the
-            difference between twins, of what was processed: what both twins show cancels out. "person"
-            is the cross-entropy of finding the other film of the same person in the batch.
+            batch: See `Source.batch`.
+            masked: Share of patches blanked in every second picture; they must be told from the rest.
         """
         images = (batch["images"] - self.mean) / self.std
-        if masked > 0:  # the same patches of both twins
-            drop = torch.rand(len(images) // 2, 1, targets.GRID, targets.GRID, device=images.device)
+        if masked > 0:
+            drop = torch.rand(len(images), 1, pretext.GRID, pretext.GRID, device=images.device)
             drop[::2] = 1.0
-            drop = drop.repeat_interleave(2, 0)
-            drop = functional.interpolate((drop < masked).float(), scale_factor=targets.PATCH)
+            drop = functional.interpolate((drop < masked).float(), scale_factor=pretext.PATCH)
             images = images * (1 - drop)
         output = self.vision(pixel_values=images)
-        wanted = torch.cat([batch["texture"], batch["maps"]], -1)
-        guess = self.dense(output.last_hidden_state[:, 1:]).float()
-        miss = guess - (wanted - self.dense_mean) / self.dense_std
-        error = miss**2
-        parts = error.split(list(PATCH_TARGETS.values()), dim=-1)
-        losses = {name: part.mean() for name, part in zip(PATCH_TARGETS, parts, strict=True)}
-        traces = list(targets.TRACES)
-        apart = ((miss[::2] - miss[1::2]) ** 2)[..., -sum(targets.TRACES.values()) :]
-        for name, part in zip(traces, apart.split(list(targets.TRACES.values()), -1), strict=True):
-            losses[f"twin_{name}"] = part.mean() / 2
+        wanted = pretext.dense_targets(batch["images"], batch["camera"])
+        error = (self.dense(output.last_hidden_state[:, 1:]).float() - self._dense(wanted)) ** 2
+        parts = error.split(list(pretext.GROUPS.values()), dim=-1)
+        losses = {name: part.mean() for name, part in zip(pretext.GROUPS, parts, strict=True)}
+        points = (batch["landmarks"] - self.points_mean) / self.points_std
+        levels = self._dense(wanted)[..., -6:]  # how good the picture is, and how uneven
+        levels = torch.cat([levels[..., :3].mean(1), levels.std(1)], dim=-1)
+        truths = {"landmarks": points, "levels": levels} | {name: batch[name] for name in FACTS}
         for name, head in self.whole.items():
-            truth = (batch[name] - getattr(self, f"{name}_mean")) / getattr(self, f"{name}_std")
+            truth = truths[name]
             valid = truth.isfinite().all(1)
-            answer = head(output.pooler_output[valid]).float()
-            losses[name] = ((answer - truth[valid]) ** 2).mean()
-        losses["person"], _ = self._person(output.pooler_output, len(batch["people"]))
+            guess = head(output.pooler_output[valid]).float()
+            losses[name] = ((guess - truth[valid]) ** 2).mean()
         return losses
 
-    def _person(self, pooled: torch.Tensor, n_people: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """InfoNCE between the first twins of each person's films, and the share that found each other."""
-        keys = self.person(pooled[: 4 * n_people : 2]).float()
-        keys = functional.normalize(keys, dim=-1)
-        likeness = (keys @ keys.T / TEMPERATURE).fill_diagonal_(float("-inf"))
-        partner = torch.arange(2 * n_people, device=pooled.device) ^ 1
-        found = (likeness.argmax(1) == partner).float().mean()
-        return functional.cross_entropy(likeness, partner), found
+    def _dense(self, wanted: torch.Tensor) -> torch.Tensor:
+        return (wanted - self.dense_mean) / self.dense_std
 
-    @torch.no_grad()
-    def score(self, batches: list[dict[str, torch.Tensor]]) -> dict[str, float]:
-        """Measure on held-out people.
 
-        Returns:
-            Explained variance (1 - error / variance) of each target; for "person" the share of
-            films whose nearest neighbour in the batch is the other one of that person.
-        """
-        self.eval()
-        rows = []
-        for batch in batches:
-            losses = self(batch)
-            pooled = self.vision(
-                pixel_values=(batch["images"] - self.mean) / self.std
-            ).pooler_output
-            _, found = self._person(pooled, len(batch["people"]))
-            rows.append({k: 1 - float(v) for k, v in losses.items()} | {"person": float(found)})
-        self.train()
-        return {name: round(float(np.mean([r[name] for r in rows])), 4) for name in rows[0]}
+WEIGHTS = {"bands": 1.0, "orientation": 0.5, "colour": 0.5, "camera": 1.0, "cast": 2.0, "landmarks": 0.5,
+           "identity": 0.25, "expression": 0.25, "pose": 0.25, "light": 0.25, "levels": 1.5}  # fmt: skip
 
 
 def export(model: Pretrainer, folder: Path, facts: dict[str, Any]) -> None:
@@ -210,7 +125,7 @@ def export(model: Pretrainer, folder: Path, facts: dict[str, Any]) -> None:
         "model_type": "clip_vision_model",
         **ARCHITECTURE,
     }
-    size = targets.SIZE
+    size = pretext.SIZE
     processor = {
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,
@@ -234,10 +149,19 @@ def export(model: Pretrainer, folder: Path, facts: dict[str, Any]) -> None:
         repro.write_json(temporary / "provenance.json", facts)
 
 
+@torch.no_grad()
+def check(model: Pretrainer, batches: list[dict[str, torch.Tensor]]) -> dict[str, float]:
+    """Give the explained variance (1 - error / variance) of each target on held-out identities."""
+    model.eval()
+    rows = [model(batch, masked=0.0) for batch in batches]
+    model.train()
+    return {name: 1 - float(np.mean([float(r[name]) for r in rows])) for name in rows[0]}
+
+
 def train(
-    footage: Path,
+    renders: Path,
     out: Path,
-    minutes: float = 90.0,
+    minutes: float = 40.0,
     *,
     work: Path = Path("_build/encoder"),
     resume: bool = False,
@@ -246,104 +170,90 @@ def train(
     peak: float = 2e-3,
     export_every: float = 10.0,
     device: str = "auto",
-    compiled: bool = False,
-    start: Path | None = None,
 ) -> dict[str, float]:
     """Run the recipe for a budget of minutes of training.
 
     Args:
-        footage: Folder of shards.
+        renders: Folder of shards.
         out: Where the encoder is exported, also on the way.
         minutes: Training time in all, earlier runs of the same checkpoint included.
         work: Where the checkpoint is kept.
         resume: Go on from the checkpoint.
         seed: Of all randomness.
-        batch: Pictures a step, a multiple of 4 (twins of two films of each person).
+        batch: Pictures a step.
         peak: Highest learning rate.
         export_every: Minutes between exports and checkpoints.
         device: See `repro.device`.
-        start: Folder of an encoder to start from; None starts from filters measured on the footage.
-        compiled: Compile the encoder first (needs a C++ compiler; 15 % faster on a processor core).
 
     Returns:
-        See `Pretrainer.score`.
+        Explained variance by target on held-out identities.
 
     Raises:
-        FileNotFoundError: If there is no shard, no checkpoint to resume, or no encoder to start from.
-        ValueError: If the batch is no multiple of 4.
-        FloatingPointError: If the loss is not finite.
+        FileNotFoundError: If there is no shard, or no checkpoint to resume.
     """
-    if batch < 4 or batch % 4:
-        raise ValueError(
-            f"--batch is {batch}, expected a multiple of 4: twins of two films of each person"
-        )
-    if start is not None and not (start / "model.safetensors").is_file():
+    data = Renders(renders)
+    if not data.images:
         raise FileNotFoundError(
-            f"No model.safetensors in {start}; --start needs a folder that this recipe exported"
-        )
-    checkpoint = work / "checkpoint.pt"
-    if resume and not checkpoint.is_file():
-        raise FileNotFoundError(f"No checkpoint at {checkpoint} to resume; run without --resume.")
-    pool = Pool(footage)
-    if not pool.identities:
-        raise FileNotFoundError(
-            f"No footage-*.npz in {footage}; make them with: gendkit weights footage --out {footage}"
+            f"No shard-*.npz in {renders}; make them with: gendkit nobody training --out {renders}"
         )
     record = repro.provenance(recipe="gendkit.pretrain.encoder")
     where = repro.device(device)
     repro.seed_all(seed)
+    checkpoint = work / "checkpoint.pt"
+    if resume and not checkpoint.is_file():
+        raise FileNotFoundError(f"No checkpoint at {checkpoint} to resume; run without --resume.")
     saved = torch.load(checkpoint, weights_only=True, map_location="cpu") if resume else None
-    step, spent = (saved["step"], saved["seconds"]) if saved else (0, 0.0)
-    rng = np.random.default_rng([seed, step])
-    held = Pool(footage, held_out=True)
-    held = held if len(held.identities) > 1 else pool
-    fixed = np.random.default_rng(seed)
-    val = [{k: v.to(where) for k, v in held.batch(fixed, batch).items()} for _ in range(8)]
-    model = Pretrainer(saved["moments"] if saved else pool.moments())
+    step, spent, samples = (
+        (saved[k] for k in ("step", "seconds", "samples")) if saved else (0, 0.0, 0)
+    )
+    source = Source(data, seed + step)
+    if saved:
+        source.moments = {n: (a.numpy(), b.numpy()) for n, (a, b) in saved["moments"].items()}
+    sizes = {"landmarks": 136, "levels": 9} | {n: len(m[0]) for n, m in source.moments.items()}
+    model = Pretrainer(sizes)
+    held = Source(data, seed + 1_000_003)
+    held.moments, held.share = source.moments, 0.0
+    val_rows = data.rows(True) if len(data.rows(True)) else data.rows(False)[:8]
+    val = [held.batch(held.draw(val_rows, batch)) for _ in range(4)]
     if saved:
         model.load_state_dict(saved["model"])
     else:
-        model.calibrate([pool.batch(rng, batch) for _ in range(16)])
-        if start is not None:
-            model.vision.load_state_dict(
-                CLIPVisionModel.from_pretrained(start).float().state_dict()
-            )
+        model.calibrate([source.batch(source.draw(data.rows(False), batch)) for _ in range(16)])
     model.to(where).train()
-    if compiled:
-        model.vision.compile()
+    val = [{k: v.to(where) for k, v in b.items()} for b in val]
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98))
     if saved:
         optimizer.load_state_dict(saved["optimizer"])
-    started, shown, kept = time.monotonic() - spent, spent, spent
+    rows, started, shown, kept = data.rows(False), time.monotonic() - spent, 0.0, spent
     mean: dict[str, float] = {}
 
-    def keep() -> dict[str, float]:
-        score = model.score(val)
-        seconds = time.monotonic() - started
-        moments = {n: (getattr(model, f"{n}_mean").cpu(), getattr(model, f"{n}_std").cpu())
-                   for n in WHOLE_TARGETS if n != "landmarks"}  # fmt: skip
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "moments": moments,
-                 "step": step, "seconds": seconds}  # fmt: skip
+    def keep(score: dict[str, float]) -> None:
+        moments = {n: tuple(map(torch.from_numpy, m)) for n, m in source.moments.items()}
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "moments": moments,
+        }
+        state |= {"step": step, "seconds": time.monotonic() - started, "samples": samples}
         with repro.atomic_path(checkpoint) as temporary:
             torch.save(state, temporary)
-        numbers = {"steps": step, "samples": step * batch, "pictures": len(pool), "seed": seed,
-                   "identities": len(pool.identities), "minutes": round(seconds / 60, 1),
-                   "explained_variance": score}  # fmt: skip
+        numbers = {"steps": step, "samples": samples, "pictures": len(data.images), "seed": seed,
+                   "identities": len(set(data.identities)), "minutes": round(state["seconds"] / 60, 1),
+                   "explained_variance": {k: round(v, 4) for k, v in score.items()}}  # fmt: skip
         export(model, out, record | numbers)
         print(f"exported to {out}: {json.dumps(numbers)}", flush=True)
-        return score
 
     while (elapsed := time.monotonic() - started) < minutes * 60:
         share = elapsed / (minutes * 60)
         rate = peak * min(1.0, (step + 1) / 150) * (0.02 + 0.49 * (1 + math.cos(math.pi * share)))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        drawn = {k: v.to(where) for k, v in pool.batch(rng, batch).items()}
+        drawn = {k: v.to(where) for k, v in source.batch(source.draw(rows, batch)).items()}
         with torch.autocast(where.type, dtype=torch.bfloat16):
-            losses = model(drawn, masked=MASKED)
+            losses = model(drawn, masked=0.3)
         loss = sum(WEIGHTS[name] * value for name, value in losses.items())
         if not torch.isfinite(loss):
             raise FloatingPointError(f"The loss is {loss.item()} at step {step}; lower --peak.")
@@ -351,54 +261,43 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step += 1
+        step, samples = step + 1, samples + batch
         for name, value in losses.items():
             mean[name] = 0.97 * mean.get(name, value.item()) + 0.03 * value.item()
         if elapsed - shown > 60:
             shown = elapsed
-            pool.refresh()
+            added = data.refresh()
+            rows = data.rows(False)
             told = " ".join(f"{name} {1 - value:.3f}" for name, value in mean.items())
-            print(f"{elapsed / 60:5.1f} of {minutes:.0f} min, step {step}, {step * batch / elapsed:.0f} samples/s, "
-                  f"{len(pool)} in the pool, R2: {told}", flush=True)  # fmt: skip
+            speed = samples / max(elapsed, 1)
+            print(f"{elapsed / 60:5.1f} of {minutes:.0f} min, step {step}, {speed:.0f} pictures/s, "
+                  f"{len(data.images)} renders (+{added} shards), R2: {told}", flush=True)  # fmt: skip
         if elapsed - kept > export_every * 60:
             kept = elapsed
-            keep()
-    return keep()
+            keep(check(model, val))
+    score = check(model, val)
+    keep(score)
+    return score
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the recipe from the command line."""
     parser = argparse.ArgumentParser(
-        prog="gendkit weights encoder",
-        description=__doc__.splitlines()[0],
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="gendkit weights encoder", description=__doc__.splitlines()[0]
     )
-    parser.add_argument(
-        "--footage", type=Path, default=Path("_build/footage"), help="folder of the samples"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("data/weights/encoder"), help="folder of the encoder"
-    )
-    parser.add_argument(
-        "--work", type=Path, default=Path("_build/encoder"), help="folder of the checkpoint"
-    )
-    parser.add_argument("--minutes", type=float, default=90.0, help="training time in all")
+    parser.add_argument("--renders", type=Path, default=Path("_build/renders"))
+    parser.add_argument("--out", type=Path, default=Path("data/weights/encoder"))
+    parser.add_argument("--work", type=Path, default=Path("_build/encoder"))
+    parser.add_argument("--minutes", type=float, default=40.0, help="training time in all")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--batch", type=int, default=64, help="pictures a step, a multiple of 4 (default 64)"
-    )
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--peak", type=float, default=2e-3, help="highest learning rate")
     parser.add_argument("--export-every", type=float, default=10.0, help="minutes")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument(
-        "--start", type=Path, help="folder of an encoder to start from, as this recipe exports it"
-    )
-    parser.add_argument("--compiled", action="store_true", help="compile the encoder first")
+    parser.add_argument("--device", default="auto")
     options = vars(parser.parse_args(argv))
-    score = train(options.pop("footage"), options.pop("out"), **options)
-    print(json.dumps(score))
+    score = train(options.pop("renders"), options.pop("out"), **options)
+    print(json.dumps({name: round(value, 4) for name, value in score.items()}))
     return 0
 
 

@@ -10,8 +10,7 @@ from gendkit.pretrain import stock
 
 RECIPES = {  # these read their own options
     "landmarks": ("gendkit.pretrain.landmarks", "train the landmark network"),
-    "footage": ("gendkit.pretrain.footage", "film renders, process parts: the encoder's samples"),
-    "encoder": ("gendkit.pretrain.encoder", "pre-train the encoder on footage"),
+    "encoder": ("gendkit.pretrain.encoder", "pre-train the encoder on renders"),
     "detector": ("gendkit.pretrain.detector", "tune the encoder's LayerNorms on Nobody's Faces"),
     "report": ("gendkit.pretrain.report", "train with several seeds, measure what the cards state"),
 }
@@ -20,7 +19,6 @@ _EXAMPLES = """examples:
   gendkit weights verify                                      files, hashes, values, cards
   gendkit nobody training --out _build/renders                clean pictures for the recipes
   gendkit weights landmarks --minutes 65 --resume
-  gendkit weights footage --passes 8
   gendkit weights encoder --minutes 90 --resume
   gendkit weights detector
   gendkit weights hashes                                      after training
