@@ -5,7 +5,9 @@ landmarks come from `face_alignment.FaceAlignment`, which runs either the embedd
 the official one.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +41,15 @@ TEMPLATE = np.array([[0.34, 0.46], [0.66, 0.46], [0.5, 0.64], [0.37, 0.82], [0.6
 DLIB_SQUARE = (0.0, 0.08, 1.31)
 OTHER_SQUARE = (0.0, 0.1, 1.3)
 POLICIES = ("largest", "central", "mask", "all")
-DETECTORS = ("dlib", "sfd", "blazeface", "retinaface", "scrfd", "yunet")
+# Name of a detector -> its own setting for the lowest score. Source: face_alignment 1.5.0.
+_THRESHOLDS = {
+    "sfd": "filter_threshold",
+    "blazeface": "min_score_thresh",
+    "retinaface": "confidence_threshold",
+    "scrfd": "confidence_threshold",
+    "yunet": "score_threshold",
+}
+DETECTORS = ("dlib", *_THRESHOLDS)
 
 __all__ = [
     "FIVE_POINTS",
@@ -48,8 +58,10 @@ __all__ = [
     "FaceEngine",
     "align_crop",
     "choose",
+    "detector_files",
     "embedded_face_alignment",
     "five_points",
+    "overlap",
 ]
 
 
@@ -61,11 +73,13 @@ class Face:
         box: (4,) float32, x0 y0 x1 y1 in pixels, as the detector gave it; it may cross the border.
         score: the detector's own score; higher is surer, not a probability.
         landmarks: (68, 2) float32, x and y in pixels, iBUG 300-W order.
+        tracked: the box was followed from the frame before, not detected.
     """
 
     box: np.ndarray
     score: float
     landmarks: np.ndarray
+    tracked: bool = False
 
     @property
     def points(self) -> np.ndarray:
@@ -194,11 +208,20 @@ def choose(
         middle = np.array([shape[1] - 1, shape[0] - 1])
         return min(ranked, key=lambda face: np.hypot(*(face.box[:2] + face.box[2:] - middle)))
     if policy == "mask":
-        return max(ranked, key=lambda face: _overlap(face.box, np.asarray(mask) > 0))
+        return max(ranked, key=lambda face: overlap(face.box, np.asarray(mask) > 0))
     return ranked[0]
 
 
-def _overlap(box: np.ndarray, mask: np.ndarray) -> int:
+def overlap(box: np.ndarray, mask: np.ndarray) -> int:
+    """Count the pixels of a mask inside a box.
+
+    Args:
+        box: (4,) x0 y0 x1 y1 in pixels; it may cross the border.
+        mask: (H, W) bool.
+
+    Returns:
+        The number of pixels that are set.
+    """
     x0, y0, x1, y1 = np.maximum(np.rint(box).astype(int), [0, 0, -1, -1])
     return int(mask[y0 : y1 + 1, x0 : x1 + 1].sum())
 
@@ -211,7 +234,8 @@ class FaceEngine:
             package fetches itself.
         landmarks: "embedded", "official" (face-alignment's 2DFAN-4), or a weights file.
         device: "auto", "cpu", "cuda" or "mps"; for the landmark network.
-        threshold: lowest detector score that counts; 0 is dlib's own default.
+        threshold: lowest detector score that counts; 0 leaves it to the detector (dlib: 0, those of
+            face-alignment: 0.5).
         upsample: times dlib doubles the image first; 1 finds faces from 40 instead of 80 pixels.
         detect_size: images with a longer side are shrunk to it for detection only; None: never.
         refine: run the embedded network again on a square about its first landmarks; gains nothing
@@ -219,7 +243,15 @@ class FaceEngine:
         flip: average heatmaps with those of the mirrored crop; None: with official weights, as is
             face-alignment's own default, but not with the embedded network, where it doubles the
             time for a tenth of a point of error (see its card).
-        batch_size: faces of one image that go through the network together.
+        batch_size: faces that go through the network together.
+        across: faces of several images go through the network together; None: on a GPU only. On a
+            CPU it saves up to a quarter of the network's time, but the batch changes the last bits
+            of the heatmaps, so crops need not keep their bytes.
+
+    Attributes:
+        settings: what the results depend on, as plain data.
+        seconds: time spent so far: "detect", "landmarks".
+        batch_images: images that it likes to get at once.
 
     Raises:
         ValueError: when a setting is unknown.
@@ -238,6 +270,7 @@ class FaceEngine:
         refine: bool = False,
         flip: bool | None = None,
         batch_size: int = 16,
+        across: bool | None = None,
     ) -> None:
         if detector not in DETECTORS:
             raise ValueError(f"got detector={detector!r}, expected one of {DETECTORS}")
@@ -256,26 +289,36 @@ class FaceEngine:
             "refine": self.refine,
             "flip": flip,
         }
+        where = str(pick_device(device))
+        self.across = where != "cpu" if across is None else across
+        if across:
+            self.settings["across"] = True
+        self.batch_images = batch_size if self.across else 4
+        self.seconds = {"detect": 0.0, "landmarks": 0.0}
+        own = {_THRESHOLDS[detector]: threshold} if threshold and detector != "dlib" else None
         self._dlib = need("dlib").get_frontal_face_detector() if detector == "dlib" else None
         face_alignment = need("face_alignment")
         try:
             self.alignment = embedded_face_alignment()(
                 face_alignment.LandmarksType.TWO_D,
                 weights=weights,
-                device=str(pick_device(device)),
+                device=where,
                 flip_input=flip,
                 # "folder" is face-alignment's detector for boxes that are known already
                 face_detector="folder" if self._dlib else detector,
+                face_detector_kwargs=own,
                 compile=False,
                 max_batch_size=batch_size,
             )
+        except ImportError as error:
+            raise ImportError(
+                f"the detector {detector!r} of face-alignment needs a package that does not import "
+                f"here ({error}); install it, or use detector='dlib'"
+            ) from error
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise FileNotFoundError(
-                f"face-alignment could not get the weights of its detector {detector!r} ({error}); "
-                "connect once so that it can fetch them, or use detector='dlib'"
-            ) from error
+            raise FileNotFoundError(_missing(detector, error)) from error
 
     def __call__(self, images: Sequence[np.ndarray] | np.ndarray) -> list[list[Face]]:
         """Find the faces of several images.
@@ -294,7 +337,14 @@ class FaceEngine:
                 f"got one image of shape {images.shape}, expected a list of images; use [image]"
             )
         checked = [_check_image(image, f"image {i}") for i, image in enumerate(images)]
-        return [self._faces(image) for image in checked]
+        if not self.across:
+            return [self._faces(image) for image in checked]
+        found = [self.detect(image) for image in checked]
+        points = self._landmarks_across(checked, [[box for box, _ in one] for one in found])
+        return [
+            [Face(box, score, p) for (box, score), p in zip(one, some, strict=True)]
+            for one, some in zip(found, points, strict=True)
+        ]
 
     def detect(self, image: np.ndarray) -> list[tuple[np.ndarray, float]]:
         """Find the boxes of one image.
@@ -305,7 +355,10 @@ class FaceEngine:
         Returns:
             (box (4,) x0 y0 x1 y1, score) pairs, best score first.
         """
-        image = _check_image(image)
+        with self._timed("detect"):
+            return self._detect(_check_image(image))
+
+    def _detect(self, image: np.ndarray) -> list[tuple[np.ndarray, float]]:
         shrink = (
             1.0 if self.detect_size is None else max(1.0, max(image.shape[:2]) / self.detect_size)
         )
@@ -334,15 +387,56 @@ class FaceEngine:
         Returns:
             (68, 2) float32 per box.
         """
+        return self.scored_landmarks(image, boxes)[0]
+
+    def scored_landmarks(
+        self, image: np.ndarray, boxes: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], list[float]]:
+        """Find the landmarks in given boxes of one image, and how sure the network is.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: (4,) each, in the convention of the detector.
+
+        Returns:
+            (68, 2) float32 per box, and per box the mean peak of its heatmaps.
+        """
         if not len(boxes):
-            return []
-        if self.embedded:
-            boxes = [fan_box(*self._square(box)) for box in boxes]
-        points = self.alignment.get_landmarks_from_image(image, detected_faces=boxes)
-        if self.refine:
-            boxes = [fan_box(*landmark_square(p)) for p in points]
-            points = self.alignment.get_landmarks_from_image(image, detected_faces=boxes)
-        return [p.astype(np.float32) for p in points]
+            return [], []
+        with self._timed("landmarks"):
+            points, peaks = self._network(image, self._squares(boxes))
+            if self.refine:
+                points, peaks = self._network(image, [fan_box(*landmark_square(p)) for p in points])
+        scale = 2 if self.alignment.flip_input else 1
+        return [p.astype(np.float32) for p in points], [float(p.mean()) / scale for p in peaks]
+
+    def _network(self, image: np.ndarray, boxes: list[np.ndarray]) -> tuple[list, list]:
+        points, peaks, _ = self.alignment.get_landmarks_from_image(
+            image, detected_faces=boxes, return_landmark_score=True
+        )
+        return points, peaks
+
+    def _landmarks_across(
+        self, images: list[np.ndarray], boxes: list[list[np.ndarray]]
+    ) -> list[list[np.ndarray]]:
+        with self._timed("landmarks"):
+            squares = [self._squares(some) for some in boxes]
+            points = self.alignment.get_landmarks_from_images(images, squares)
+            if self.refine:
+                squares = [[fan_box(*landmark_square(p)) for p in some] for some in points]
+                points = self.alignment.get_landmarks_from_images(images, squares)
+        return points
+
+    def _squares(self, boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [fan_box(*self._square(box)) for box in boxes] if self.embedded else list(boxes)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
 
     def _square(self, box: np.ndarray) -> tuple[np.ndarray, float]:
         x, y, size = DLIB_SQUARE if self._dlib else OTHER_SQUARE
@@ -353,3 +447,44 @@ class FaceEngine:
         found = self.detect(image)
         points = self.landmarks(image, [box for box, _ in found])
         return [Face(box, score, p) for (box, score), p in zip(found, points, strict=True)]
+
+
+def detector_files(detector: str) -> dict[Path, str]:
+    """Name the files of weights that a detector reads, there or not.
+
+    Args:
+        detector: one of `DETECTORS`.
+
+    Returns:
+        File -> the address it comes from; nothing for "dlib".
+
+    Raises:
+        ImportError: when a package is missing.
+
+    Source: face_alignment 1.5.0, the detectors' own modules.
+    """
+    if detector == "dlib":
+        return {}
+    import torch
+
+    need("face_alignment")
+    module = need(f"face_alignment.detection.{detector}.{detector}_detector")
+    urls = getattr(module, "models_urls", None) or {"": module.model_url}
+    names = {"scrfd": "scrfd_2.5g_bnkps.onnx"}  # stored under another name than it has there
+    place = Path(torch.hub.get_dir()) / "checkpoints"
+    return {
+        place / names.get(detector, url.split("/")[-1].split("?")[0]): url
+        for name, url in urls.items()
+        if "back" not in name  # BlazeFace's second model, which is not used
+    }
+
+
+def _missing(detector: str, error: Exception) -> str:
+    files = {path: url for path, url in detector_files(detector).items() if not path.is_file()}
+    what = " and ".join(f"{path.name} from {url}" for path, url in files.items())
+    place = next(iter(detector_files(detector))).parent
+    return (
+        f"the weights of the detector {detector!r} are not here, and face-alignment could not get "
+        f"them ({error}); fetch {what} and put them in {place} (TORCH_HOME moves that folder), "
+        "or use detector='dlib', which needs none"
+    )

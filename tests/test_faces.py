@@ -117,7 +117,7 @@ def test_mask_overlap_counts_pixels_of_boxes_that_cross_the_border():
             for x in range(60)
             if box[0] <= x <= box[2] and box[1] <= y <= box[3]
         )
-        assert faces._overlap(np.array(box, np.float32), mask) == slow
+        assert faces.overlap(np.array(box, np.float32), mask) == slow
 
 
 def test_choose_errors():
@@ -295,3 +295,78 @@ def test_official_network_runs_from_a_local_file(tmp_path, monkeypatch):
     assert type(loaded) is face_alignment.api.FAN and not loaded.training
     for name, value in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
+
+
+# ---------------------------------------------------------------- batches, confidence, weights
+
+
+def test_faces_of_several_images_go_through_the_network_together(engine, frames):
+    images, _ = frames
+    wide = np.concatenate(list(images), axis=1)  # two faces, another size
+    together = FaceEngine(device="cpu", across=True, batch_size=3)
+    shapes = []
+    hook = together.alignment.face_alignment_net.register_forward_pre_hook(
+        lambda _, given: shapes.append(given[0].shape[0])
+    )
+    given = [images[0], np.full((200, 200, 3), 90, np.uint8), wide, images[1]]
+    found = together(given)
+    hook.remove()
+    assert shapes == [3, 1]  # four faces in batches of three
+    one_by_one = engine(given)
+    assert [len(f) for f in found] == [len(f) for f in one_by_one] == [1, 0, 2, 1]
+    for a, b in zip(sum(found, []), sum(one_by_one, []), strict=True):
+        np.testing.assert_array_equal(a.box, b.box)
+        # the rounding of the network moves a point by a cell of its heatmap at most
+        assert np.abs(a.landmarks - b.landmarks).max() <= 4 and a.landmarks.dtype == np.float32
+        assert np.median(np.abs(a.landmarks - b.landmarks)) == 0
+    assert together.settings["across"] is True and "across" not in engine.settings
+
+
+def test_the_network_is_surer_on_a_face(engine, frames):
+    images, _ = frames
+    ((box, _),) = engine.detect(images[0])
+    (points, plain), sure = engine.scored_landmarks(images[0], [box, box - 90])
+    np.testing.assert_array_equal(points, engine.landmarks(images[0], [box])[0])
+    assert plain.shape == (68, 2) and sure[0] > 1.5 * sure[1]
+    seconds = dict(engine.seconds)
+    engine([images[0]])
+    assert all(engine.seconds[name] > seconds[name] for name in ("detect", "landmarks"))
+
+
+@needs_packages
+def test_weights_of_a_detector_missing_names_file_address_and_place(tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("no network")
+
+    from face_alignment.detection.sfd import sfd_detector
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(sfd_detector, "load_state_dict_from_url", offline)
+    with pytest.raises(FileNotFoundError) as raised:
+        FaceEngine(detector="sfd", device="cpu")
+    for part in ("s3fd-619a316812.pth from https://", str(tmp_path), "detector='dlib'"):
+        assert part in str(raised.value)
+    assert not faces.detector_files("dlib")
+    for name in ("sfd", "blazeface", "scrfd", "yunet"):  # retinaface's module needs torchvision
+        files = faces.detector_files(name)
+        assert files and all(url.startswith("https://") for url in files.values()), name
+        assert all(path.parent == tmp_path / "hub" / "checkpoints" for path in files)
+
+
+@needs_packages
+def test_a_threshold_reaches_the_detector(monkeypatch):
+    """A detector of face-alignment drops what is below its own threshold before ours is asked."""
+    given = []
+
+    class Stop(Exception):
+        pass
+
+    def alignment(*args, **kwargs):
+        given.append(kwargs["face_detector_kwargs"])
+        raise Stop
+
+    monkeypatch.setattr(faces, "embedded_face_alignment", lambda: alignment)
+    for detector, threshold in (("retinaface", 0.1), ("sfd", 0.2), ("sfd", 0.0), ("dlib", 0.3)):
+        with pytest.raises(Stop):
+            FaceEngine(detector=detector, threshold=threshold, device="cpu")
+    assert given == [{"confidence_threshold": 0.1}, {"filter_threshold": 0.2}, None, None]

@@ -10,11 +10,10 @@ import json
 import os
 import re
 import shutil
+import sys
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing import get_context
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,17 @@ import numpy as np
 import pandas as pd
 
 from gendkit import manifest, repro, video
-from gendkit.extract.units import ExtractError, find_units, mask_hash, quick_hash
-from gendkit.extract.work import do_unit, record_path
-from gendkit.faces import POLICIES, FaceEngine
+from gendkit.extract.jobs import run_jobs
+from gendkit.extract.overlap import Clock
+from gendkit.extract.track import LIMITS
+from gendkit.extract.units import ExtractError, find_masks, find_units, mask_hash, quick_hash
+from gendkit.extract.work import record_path
+from gendkit.faces import POLICIES, FaceEngine, detector_files
 from gendkit.fan import find_weights
 
-__all__ = ["STATUSES", "ExtractError", "ExtractReport", "run"]
+__all__ = ["STATUSES", "ExtractError", "ExtractReport", "find_masks", "run"]
 
 STATUSES = ("ok", "partial", "no_face", "unreadable", "empty")
-_ENGINE: Any = None  # the engine of a worker process, built once there
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,18 @@ class ExtractReport:
     Attributes:
         crops: frame manifest, one row per crop; `path` is relative to the output folder.
         report: one row per video, in the order of the input: path, status, n_asked (frames asked), n_faces (frames
-            that gave a crop), n_several (frames with more than one face), message, and the key of the video.
+            that gave a crop), n_several (frames with more than one face), message, codec, width, height, with the
+            policy "mask" n_masked (frames whose face a mask chose), and the key of the video.
         folder: where the crops lie.
+        speed: of what was done now: n_videos, n_frames, seconds, frames_per_second, and stages, the seconds of
+            decode, detect, landmarks, align and write. Decoding and writing run beside the rest, and workers beside
+            one another, so the stages may add up to more than the seconds.
     """
 
     crops: pd.DataFrame
     report: pd.DataFrame
     folder: Path
+    speed: dict[str, Any] = field(default_factory=dict)
 
 
 def run(
@@ -63,6 +69,11 @@ def run(
     policy: str = "largest",
     workers: int = 1,
     method: str = "unlabelled",
+    limit: int | None = None,
+    mask_folder: str | Path | None = None,
+    track: bool = False,
+    cluster: str | None = None,
+    redo: bool = False,
 ) -> ExtractReport:
     """Cut aligned face crops out of videos and images.
 
@@ -70,10 +81,11 @@ def run(
     `provenance.json` and the records of finished videos (`.units`). What is finished is not done again.
 
     Args:
-        inputs: a manifest of videos (its path, or the table with `root`), a folder, a file, or a list of these two.
+        inputs: a manifest of videos (its path, or the table with `root`), a folder, a file, a list of these two, or
+            a .txt file that names one video or image a line.
         out: folder for the results; made by an extraction with other settings, it is refused. None takes a folder
             of the build cache that is named after inputs and settings, shared by all who ask for the same.
-        root: folder that the paths of a table are relative to.
+        root: folder that the paths of a table or of a .txt file are relative to.
         n_frames: frames per video for "fixed_num_frames"; crops per video for "at_least".
         rule: frame rule, see `gendkit.video.sample`.
         stride: step for "fixed_stride".
@@ -85,6 +97,13 @@ def run(
         workers: number of processes; each has one thread.
         method: for inputs without a manifest: "real" gives label 0, any other name label 1. The default says that
             nothing is known; such rows have role "" and must not be evaluated.
+        limit: with "fixed_stride", stop a video after this many frames with a face.
+        mask_folder: masks of the inputs, see `find_masks`; with the policy "mask".
+        track: follow faces from frame to frame; detect again where that is unsure, see `track`. The settings in
+            provenance.json say so, and rows of followed faces have tracked = 1.
+        cluster: address of a Dask scheduler, or its .json file, that does the work in place of `workers`; all its
+            machines must see inputs and `out` under the same names.
+        redo: do finished videos again.
 
     Returns:
         The manifest of crops and the report.
@@ -92,12 +111,23 @@ def run(
     Raises:
         ExtractError: nothing to do, unknown settings, or an `out` made with other settings.
         FileNotFoundError: a path of `inputs` or the weights of the engine are missing.
+        ImportError: a package of the extra "faces" or "cluster" is missing.
 
     Source: sampling rules, margin and file naming follow the official GenD preprocessing (`detector.py`).
     """
+    start = time.perf_counter()
     units = find_units(inputs, root, method)
     size = size or None
     _check(rule, n_frames, stride, scale, size, policy, workers)
+    _check_more(rule, limit, policy, mask_folder, track, engine)
+    if mask_folder is not None:
+        n_found = find_masks(units, mask_folder)
+        if n_found < len(units):
+            print(
+                f"extract: {n_found} of {len(units)} inputs have a mask; of the others the largest "
+                "face is taken",
+                file=sys.stderr,
+            )
     settings = dict(engine) if isinstance(engine, dict) else None
     if engine is None or settings is not None:
         engine = FaceEngine(**(settings or {}))
@@ -110,7 +140,11 @@ def run(
         "policy": policy,
         "interpolation": "bilinear",
         "engine": _describe(engine, settings),
+        # Settings that came later stand here only where they are used: the caches' names stay.
+        **({"limit": limit} if limit else {}),
     }
+    if track:
+        spec["engine"]["track"] = LIMITS
     for unit in units:
         unit["seen"] = quick_hash(Path(unit["source"]))
     out = _shared(units, spec) if out is None else Path(out)
@@ -120,15 +154,30 @@ def run(
         records: dict[int, dict] = {}
         todo = []
         for number, unit in enumerate(units):
-            record = _finished(out, unit)
+            record = None if redo else _finished(out, unit)
             if record is None:
                 todo.append(number)
             else:
                 records[number] = record
-        jobs = _jobs([units[k] for k in todo], out, spec, engine, settings, workers)
-        for position, record in repro.progress(jobs, total=len(todo), what="extract"):
-            records[todo[position]] = record
-        return _assemble(units, [records[k] for k in range(len(units))], out)
+        jobs = run_jobs([units[k] for k in todo], out, spec, engine, settings, workers, cluster)
+        clock = Clock()
+        with contextlib.closing(jobs):
+            for position, record, seconds in repro.progress(jobs, len(todo), "extract"):
+                records[todo[position]] = record
+                clock.add(seconds)
+        speed = _speed([records[k] for k in todo], time.perf_counter() - start, clock)
+        return _assemble(units, [records[k] for k in range(len(units))], out, speed)
+
+
+def _speed(records: list[dict], seconds: float, clock: Clock) -> dict[str, Any]:
+    n_frames = sum(record["n_asked"] for record in records)
+    return {
+        "n_videos": len(records),
+        "n_frames": n_frames,
+        "seconds": seconds,
+        "frames_per_second": n_frames / seconds,
+        "stages": clock.seconds,
+    }
 
 
 def _shared(units: list[dict], spec: dict) -> Path:
@@ -150,12 +199,30 @@ def _check(rule, n_frames, stride, scale, size, policy, workers) -> None:
         )
 
 
+def _check_more(rule, limit, policy, mask_folder, track, engine) -> None:
+    if limit is not None and (rule != "fixed_stride" or limit < 1):
+        raise ExtractError(
+            f"got limit={limit} with the rule {rule!r}; it goes with 'fixed_stride' and is at least 1."
+        )
+    if mask_folder is not None and policy != "mask":
+        raise ExtractError(
+            f"got a mask folder and the policy {policy!r}; a mask chooses the face with policy 'mask'."
+        )
+    if track and not (engine is None or isinstance(engine, dict | FaceEngine)):
+        raise ExtractError(
+            f"tracking needs a FaceEngine, got {type(engine).__name__}; leave track out."
+        )
+
+
 def _describe(engine: Any, settings: dict | None) -> dict:
     facts = dict(getattr(engine, "settings", None) or {"engine": type(engine).__name__})
     landmarks = (settings or {}).get("landmarks", facts.get("landmarks"))
     if isinstance(engine, FaceEngine) and landmarks is not None:
         with contextlib.suppress(FileNotFoundError):  # a file elsewhere: only its name is known
             facts["weights_sha256"] = repro.sha256(find_weights(landmarks))
+        files = [f for f in detector_files(facts["detector"]) if f.is_file()]
+        if files:
+            facts["detector_sha256"] = [repro.sha256(f) for f in files]
     return json.loads(json.dumps(facts, sort_keys=True, default=str))
 
 
@@ -231,62 +298,35 @@ def _finished(out: Path, unit: dict) -> dict | None:
     return None
 
 
-def _jobs(
-    units: list[dict], out: Path, spec: dict, engine: Any, settings: dict | None, workers: int
-) -> Iterator[tuple[int, dict]]:
-    if workers == 1 or len(units) < 2:
-        for position, unit in enumerate(units):
-            yield position, do_unit(unit, out, spec, engine)
-        return
-    if isinstance(engine, FaceEngine):
-        engine = settings if settings is not None else engine.settings
-    pool = ProcessPoolExecutor(
-        min(workers, len(units)), get_context("spawn"), _start_worker, (engine,)
-    )
-    try:
-        futures = {pool.submit(_work, unit, out, spec): k for k, unit in enumerate(units)}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "a worker process died (out of memory?); run again to go on, with fewer workers"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker(engine: Any) -> None:
-    global _ENGINE
-    import torch
-
-    torch.set_num_threads(1)
-    _ENGINE = FaceEngine(**engine) if isinstance(engine, dict) else engine
-
-
-def _work(unit: dict, out: Path, spec: dict) -> dict:
-    return do_unit(unit, out, spec, _ENGINE)
-
-
-def _assemble(units: list[dict], records: list[dict], out: Path) -> ExtractReport:
+def _assemble(
+    units: list[dict], records: list[dict], out: Path, speed: dict[str, Any]
+) -> ExtractReport:
     rows, lines = [], []
     for unit, record in zip(units, records, strict=True):
         base = {
             k: v for k, v in unit["row"].items() if k not in ("mask_path", "sha256", "n_frames")
         }
         for crop in record["crops"]:
-            facts = {k: crop[k] for k in ("frame", "box", "score", "n_faces", "face") if k in crop}
+            names = ("frame", "box", "score", "n_faces", "face", "tracked")
+            facts = {k: crop[k] for k in names if k in crop}
             rows.append({**base, "path": f"{unit['folder']}/{crop['file']}", **facts})
         names = ("status", "n_frames", "n_asked", "n_faces", "n_several", "message")
         key = {k: base[k] for k in ("dataset", "method", "compression", "video_id")}
-        lines.append({"path": base["path"], **{k: record[k] for k in names}, **key})
+        masked = {"n_masked": record["n_masked"]} if "n_masked" in record else {}
+        about = {k: record.get(k) for k in ("codec", "width", "height")}  # older records have none
+        lines.append(
+            {"path": base["path"], **{k: record[k] for k in names}, **masked, **key, **about}
+        )
     columns = [*manifest.COLUMNS, "frame", "box", "score", "n_faces"]
     crops = (
         pd.DataFrame(rows)
         if rows
         else pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
     )
-    report = pd.DataFrame(lines)
+    report = pd.DataFrame(lines).astype({"width": "Int64", "height": "Int64"})
+    if "tracked" in crops:
+        crops["tracked"] = crops["tracked"].fillna(0).astype(int)
     manifest.write(crops, out / "manifest.csv")
     with repro.atomic_path(out / "report.csv") as temporary:
         report.to_csv(temporary, index=False, lineterminator="\n")
-    return ExtractReport(manifest.validate(crops), report, out)
+    return ExtractReport(manifest.validate(crops), report, out, speed)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gendkit import manifest
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_COMPRESSIONS = ("raw", "c0", "c23", "c40")
 
 
 class ExtractError(ValueError):
@@ -41,6 +43,8 @@ def find_units(inputs: Any, root: str | Path | None, method: str) -> list[dict]:
                 "got a table without root; pass root=, the folder its paths are relative to."
             )
         table = manifest.validate(inputs)
+    elif isinstance(inputs, str | Path) and Path(inputs).suffix.lower() == ".txt":
+        return _units_of_list(Path(inputs), root, method)
     else:
         return _units_of_files(inputs, method)
     if "frame" in table:
@@ -52,6 +56,21 @@ def find_units(inputs: Any, root: str | Path | None, method: str) -> list[dict]:
     return [
         _unit(row, manifest.resolve(root, row["path"]), root) for row in table.to_dict("records")
     ]
+
+
+def _units_of_list(path: Path, root: str | Path | None, method: str) -> list[dict]:
+    """A unit for each line of a list file, there or not; a relative name starts at `root`."""
+    base = Path(root or path.parent)
+    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    files = [base / line for line in lines if line and not line.startswith("#")]
+    if not files:
+        raise ExtractError(f"{path} names no file; expected one video or image a line.")
+    inside = all(file.resolve().is_relative_to(base.resolve()) for file in files)
+    if not inside:  # absolute names: their common folder takes the place of the list's
+        base = Path(os.path.commonpath([file.resolve().parent for file in files]))
+        files = [file.resolve() for file in files]
+    units = _units_in(base, files, method)
+    return _numbered(units)
 
 
 def _units_of_files(inputs: Any, method: str) -> list[dict]:
@@ -66,23 +85,31 @@ def _units_of_files(inputs: Any, method: str) -> list[dict]:
             )
         base = item if item.is_dir() else item.parent
         files = _media(item) if item.is_dir() else [item]
-        dataset = _plain_name(base.resolve().name) or "files"
-        names = [_plain_name(f.relative_to(base).with_suffix("").as_posix()) for f in files]
-        for file, name in zip(files, names, strict=True):
-            # a.mp4 beside a.avi: keep the ending, so that each has its own id
-            name = (
-                name if names.count(name) == 1 else _plain_name(file.relative_to(base).as_posix())
-            )
-            units.append(
-                _unit(_row(file.relative_to(base).as_posix(), dataset, method, name), file, base)
-            )
+        units += _units_in(base, files, method)
         if not files:
             units.append(
                 {
-                    **_unit(_row(item.name, dataset, method, "(none)"), item, base),
+                    **_unit(_row(item.name, _name_of(base), method, "(none)"), item, base),
                     "empty_folder": True,
                 }
             )
+    return _numbered(units)
+
+
+def _units_in(base: Path, files: list[Path], method: str) -> list[dict]:
+    dataset = _name_of(base)
+    inside = [Path(os.path.relpath(file, base)) for file in files]
+    names = [_plain_name(path.with_suffix("").as_posix()) for path in inside]
+    counts = Counter(names)
+    units = []
+    for file, path, name in zip(files, inside, names, strict=True):
+        # a.mp4 beside a.avi: keep the ending, so that each has its own id
+        name = name if counts[name] == 1 else _plain_name(path.as_posix())
+        units.append(_unit(_row(path.as_posix(), dataset, method, name), file, base))
+    return units
+
+
+def _numbered(units: list[dict]) -> list[dict]:
     taken: dict[str, int] = {}
     for unit in units:
         count = taken[unit["folder"]] = taken.get(unit["folder"], 0) + 1
@@ -90,6 +117,54 @@ def _units_of_files(inputs: Any, method: str) -> list[dict]:
             row = {**unit["row"], "video_id": f"{unit['row']['video_id']}~{count}"}
             unit.update(row=row, folder=_folder(row))
     return units
+
+
+def find_masks(units: list[dict], folder: str | Path) -> int:
+    """Give each unit its mask of a folder that mirrors the videos; changes the units.
+
+    Tried in this order, beside the same name with the ending of a video or an image: the video's own
+    name (FaceForensics++), its name with `_mask`, and both where FaceForensics++ keeps its masks,
+    `<method>/masks/videos` for `<method>/c23/videos`.
+
+    Args:
+        units: as `find_units` gives them; a mask that the manifest names stays.
+        folder: of the masks.
+
+    Returns:
+        Number of units with a mask.
+
+    Raises:
+        ExtractError: the folder does not exist, or holds no mask of any unit.
+
+    Source: naming of the official GenD preprocessing (`detector.py`) and of FaceForensics++.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ExtractError(f"the mask folder {folder} does not exist; check the path.")
+    for unit in units:
+        if not unit["mask"]:
+            unit["mask"] = _mask_of(Path(unit["row"]["path"]), Path(unit["source"]), folder)
+    found = sum(bool(unit["mask"]) for unit in units)
+    if not found:
+        name = Path(units[0]["row"]["path"])
+        raise ExtractError(
+            f"{folder} holds no mask of any of the {len(units)} inputs; expected, for example, "
+            f"{name.as_posix()} or {name.with_stem(name.stem + '_mask').as_posix()} in it."
+        )
+    return found
+
+
+def _mask_of(path: Path, source: Path, folder: Path) -> str:
+    home = path.parent.parts
+    homes = [Path(*home), Path(*("masks" if part in _COMPRESSIONS else part for part in home))]
+    for place in dict.fromkeys(homes):
+        for stem in (path.stem, f"{path.stem}_mask"):
+            for ending in dict.fromkeys([path.suffix, *VIDEOS, *IMAGES]):
+                file = folder / place / f"{stem}{ending}"
+                # videos and masks in one folder: the video itself is not its mask
+                if file.is_file() and file.resolve() != source.resolve():
+                    return str(file)
+    return ""
 
 
 def _media(folder: Path) -> list[Path]:
@@ -106,6 +181,10 @@ def _media(folder: Path) -> list[Path]:
 
 def _plain_name(name: str) -> str:
     return re.sub(r"[\\\0:]", "_", name)
+
+
+def _name_of(folder: Path) -> str:
+    return _plain_name(folder.resolve().name) or "files"
 
 
 def _row(path: str, dataset: str, method: str, video_id: str) -> dict:
