@@ -370,6 +370,11 @@ def _memory_gb() -> float | None:
         return None
 
 
+def _in_notebook() -> bool:
+    kernel = sys.modules.get("ipykernel.kernelapp")  # other packages import ipykernel, too
+    return kernel is not None and kernel.IPKernelApp.initialized()
+
+
 def progress(iterable: Iterable[Item], total: int | None = None, what: str = "") -> Iterator[Item]:
     """Iterate and show how far it is: a bar in a live terminal, one line per 10 % elsewhere.
 
@@ -385,7 +390,7 @@ def progress(iterable: Iterable[Item], total: int | None = None, what: str = "")
     """
     if total is None and hasattr(iterable, "__len__"):
         total = len(iterable)
-    in_notebook = "ipykernel" in sys.modules  # there stderr is shown as a red warning
+    in_notebook = _in_notebook()  # there stderr is shown as a red warning
     stream = sys.stdout if in_notebook else sys.stderr
     if stream.isatty() and not in_notebook:
         from tqdm import tqdm

@@ -213,8 +213,10 @@ def test_provenance_ignores_the_checkout_of_another_project(monkeypatch):
     assert code["commit"] == "abc" and code["dirty"] is False
 
 
-def test_progress_prints_a_line_per_tenth(capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+def test_progress_prints_a_line_per_tenth(capsys):
+    import ipykernel.kernelapp  # its import alone makes no notebook
+
+    assert not ipykernel.kernelapp.IPKernelApp.initialized()
     assert list(repro.progress(range(1000), what="frames")) == list(range(1000))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10 and lines[0].startswith("frames: 10 % (100/1000)") and "ETA" in lines[0]
@@ -226,11 +228,19 @@ def test_progress_prints_a_line_per_tenth(capsys, monkeypatch):
 
 
 def test_progress_shows_a_bar_in_a_terminal(capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert list(repro.progress(range(3), what="faces")) == [0, 1, 2]
     shown = capsys.readouterr().err
     assert "faces" in shown and "\r" in shown and "ETA" not in shown
+
+
+def test_progress_in_a_notebook_goes_to_stdout(capsys, monkeypatch):
+    from ipykernel.kernelapp import IPKernelApp
+
+    monkeypatch.setattr(IPKernelApp, "initialized", lambda: True)
+    assert list(repro.progress(range(10), what="faces")) == list(range(10))
+    shown = capsys.readouterr()
+    assert shown.out.startswith("faces: 10 %") and shown.err == ""
 
 
 def test_network_is_blocked():
