@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, DINOv3ViTConfig, DINOv3ViTModel
 
-from gendkit import repro
+from gendkit import layouts, repro
 from gendkit.pixels import preprocess
 from gendkit.specs import (
     ALIASES,
@@ -395,10 +395,10 @@ def load_vision_state(
     Source: key layouts of transformers 4.56 and 5.23.
     """
     own = vision.state_dict()
-    by_core = {_core_key(key): key for key in own}
+    by_core = {layouts.core_key(key): key for key in own}
     mapped, extra = {}, []
     for key, tensor in state.items():
-        target = by_core.get(_core_key(key))
+        target = by_core.get(layouts.core_key(key))
         if target is not None:
             mapped[target] = tensor
         elif not _foreign(key):
@@ -412,10 +412,6 @@ def load_vision_state(
             "saved beside these weights."
         )
     vision.load_state_dict({k: v.to(own[k].dtype) for k, v in mapped.items()}, strict=True)
-
-
-def _core_key(key: str) -> str:
-    return re.sub(r"^((vision_model|model)\.)+", "", key)
 
 
 def stable_name(name: str) -> str:

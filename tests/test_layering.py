@@ -32,7 +32,7 @@ LEVELS = {
     "backbones": 2,
     "benchmarks": 2,
     "model": 3,
-    "layouts": 2,
+    "layouts": 1,
     "tensors": 1,
     "adapters": 3,
     "checkpoints": 3,
