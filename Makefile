@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PROFILE ?= fast
 ARGS ?=
-EXTRAS := faces,nobody,book,cluster,dev
+EXTRAS := faces,nobody,book,cluster,onnx,dev
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.gendkit-installed
@@ -25,7 +25,7 @@ export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help install book test test-book test-tf4 models-report bench lint format notebooks lab clean
+.PHONY: help install book exercises test test-book test-tf4 models-report bench lint format notebooks lab clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 book: $(STAMP) ## run the notebooks (PROFILE=fast) and build _build/html
 	$(BIN)/python book/build.py --profile $(PROFILE) $(ARGS)
+
+exercises: $(STAMP) ## the notebooks without solutions, for a class, into _build/exercises
+	$(BIN)/python book/exercises.py $(ARGS)
 
 test: $(STAMP) ## all tests; each notebook is one of them
 	$(BIN)/python -m pytest $(ARGS)

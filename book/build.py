@@ -14,7 +14,6 @@ import argparse
 import importlib.metadata
 import importlib.util
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -28,8 +27,15 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from nbfigures import FigureError, publish  # noqa: E402
 from nbrun import BUILD, PROFILES, ROOT, BookError, Run, run_notebook  # noqa: E402
+from pages import (  # noqa: E402
+    REFERENCE,
+    over_budget,
+    reference,
+    status_page,
+    with_reference,
+    with_repository,
+)
 
-BUDGET_S = {"fast": 90, "demo": 1200, "full": None}
 THEBE = re.compile(
     r"<script>const THEBE_JS_URL.*?</script>"
     r"|<script[^>]*sphinx-thebe\.js[^>]*></script>"
@@ -44,7 +50,7 @@ CARDS = {
     "book/card_detector": "data/weights/detector.md",
     "book/card_log": "data/weights/LOG.md",
 }
-GENERATED = ("book/status", *CARDS)  # pages that the build writes itself
+GENERATED = ("book/status", REFERENCE, *CARDS)  # pages that the build writes itself
 
 
 def toc(path: Path = ROOT / "book" / "_toc.yml") -> list[str]:
@@ -73,37 +79,13 @@ def title(notebook: Path) -> str:
     raise BookError(f"notebooks/{notebook.name} has no title (# ...) in its first cell")
 
 
-def status_page(runs: Sequence[Run], profile: str) -> str:
-    """Markdown of the page that says what each notebook cost, measured in the runs shown in the book."""
-    budget = BUDGET_S[profile]
-    lines = [
-        "# Run time and memory",
-        "",
-        "This page is written by the build, from the very runs whose outputs the book shows.",
-        "Memory is the largest resident memory of the notebook's process with its workers.",
-        f"Profile: {profile}; {os.cpu_count()} CPU cores,"
-        f" {platform.system()} {platform.machine()}.",
-        "",
-        "| notebook | seconds | peak MB | finished (UTC) |",
-        "|---|---:|---:|---|",
-    ]
-    for run in runs:
-        late = " (over budget)" if budget and run.seconds > budget else ""
-        lines.append(
-            f"| [{run.name}](../notebooks/{run.name}.ipynb) | {run.seconds:.0f}{late} | {run.peak_mb:.0f} "
-            f"| {run.finished[:16].replace('T', ' ')} |"
-        )
-    if runs:
-        total, peak = sum(r.seconds for r in runs), max(r.peak_mb for r in runs)
-        lines.append(f"| all | {total:.0f} | {peak:.0f} | |")
-        lines += ["", "| software | version |", "|---|---|"]
-        lines += [f"| {name} | {version} |" for name, version in runs[0].versions.items()]
-    if budget:
-        lines += ["", f"Budget in this profile: {budget} seconds a notebook on two cores."]
-    return "\n".join(lines) + "\n"
-
-
-def stage(pages: Sequence[str], runs: Sequence[Run], profile: str, build: Path = BUILD) -> Path:
+def stage(
+    pages: Sequence[str],
+    runs: Sequence[Run],
+    profile: str,
+    build: Path = BUILD,
+    repository: str = "",
+) -> Path:
     """Lay out the source tree that jupyter-book reads: book pages and executed notebooks."""
     source = build / "src"
     shutil.rmtree(source, ignore_errors=True)
@@ -127,6 +109,16 @@ def stage(pages: Sequence[str], runs: Sequence[Run], profile: str, build: Path =
     (source / "book" / "status.md").write_text(status_page(runs, profile), "utf-8")
     for page in CARDS.keys() & set(pages):
         shutil.copyfile(ROOT / CARDS[page], source / f"{page}.md")
+    if REFERENCE in pages:
+        for page, text in reference().items():
+            (source / f"{page}.md").write_text(text, "utf-8")
+    for name, change in {
+        "_toc.yml": with_reference,
+        "_config.yml": lambda config: with_repository(config, repository),
+    }.items():
+        path = source / "book" / name
+        content = change(yaml.safe_load(path.read_text("utf-8")))
+        path.write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
     return source
 
 
@@ -216,6 +208,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="run even what is unchanged")
     parser.add_argument("--no-html", action="store_true", help="run the notebooks, build no pages")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="run the other notebooks when one fails"
+    )
+    parser.add_argument(
+        "--repository",
+        default=os.environ.get("GENDKIT_REPOSITORY", ""),
+        metavar="URL",
+        help="address for the links to source, issues and Colab (default: $GENDKIT_REPOSITORY)",
+    )
     args = parser.parse_args(argv)
     try:
         bad = [text for text in args.set if "=" not in text]
@@ -226,14 +227,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         overrides = dict(text.split("=", 1) for text in args.set)
         pages = toc()
         runs: list[Run] = []
+        failures: list[BookError] = []
         for notebook in notebooks(pages, args.only):
-            run = run_notebook(notebook, args.profile, overrides, force=args.force)
+            try:
+                run = run_notebook(notebook, args.profile, overrides, force=args.force)
+            except BookError as error:
+                if not args.keep_going:
+                    raise
+                print(f"{notebook.stem}: FAILED", flush=True)
+                failures.append(error)
+                continue
             how = f"unchanged, executed {run.finished}" if run.reused else "done"
             print(f"{run.name}: {run.seconds:.0f} s, {run.peak_mb:.0f} MB, {how}", flush=True)
             runs.append(run)
+        for line in over_budget(runs, args.profile):
+            print(line, flush=True)
+        if failures:
+            raise BookError("\n".join(str(error) for error in failures))
         if args.no_html:
             return 0
-        source = stage(pages, runs, args.profile)
+        source = stage(pages, runs, args.profile, repository=args.repository)
         html = build_html(source, strict=not args.only)
         print(f"The book is ready: open {(html / 'index.html').relative_to(ROOT)} in a browser.")
     except (BookError, FigureError) as error:

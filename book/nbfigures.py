@@ -14,6 +14,8 @@ import nbformat
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SCRIPT = "_static/plotly.min.js"
+NARROW_PX = 500  # a phone: smaller letters inside the figure
+TITLE_PX = 55  # what title and caption line take inside a figure
 
 
 class FigureError(ValueError):
@@ -23,6 +25,24 @@ class FigureError(ValueError):
 def _json(data: Any) -> str:
     # "<" could close the script element from inside a string
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _title_out(layout: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Take title and caption line out of a layout, as text of the page: only there do they wrap."""
+    title = layout.get("title") or {}
+    title = {"text": title} if isinstance(title, str) else title
+    lines = [title.get("text") or "", (title.get("subtitle") or {}).get("text") or ""]
+    if not lines[0]:
+        return layout, ""
+    kept = {k: v for k, v in layout.items() if k != "title"}
+    style = ((layout.get("template") or {}).get("layout") or {}).get("margin") or {}
+    margin = {**style, **(layout.get("margin") or {})}
+    cut = min(TITLE_PX, max(0, margin.get("t", 100) - 20))
+    kept["margin"] = {**margin, "t": margin.get("t", 100) - cut}
+    kept["height"] = int(layout.get("height") or 450) - cut
+    text = [html.escape(line).replace("&lt;br&gt;", " ") for line in lines]
+    below = f'<p class="gendkit-facts">{text[1]}</p>' if text[1] else ""
+    return kept, f'<p class="gendkit-title">{text[0]}</p>{below}'
 
 
 def plotly_html(figure: Mapping[str, Any], div_id: str, where: str) -> str:
@@ -47,16 +67,18 @@ def plotly_html(figure: Mapping[str, Any], div_id: str, where: str) -> str:
         raise FigureError(
             f"{where}: the figure has no alt text; set fig.update_layout(meta={{'alt': 'what it shows'}})"
         )
+    layout, title = _title_out(layout)
     height = int(layout.get("height") or 450)
     config = {"responsive": True, "displaylogo": False, **figure.get("config", {})}
     config.pop("plotlyServerURL", None)
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return (
-        f'<figure class="gendkit-figure">'
+        f'<figure class="gendkit-figure">{title}'
         f'<div id="{div_id}" class="gendkit-plot" role="img" aria-label="{html.escape(alt)}" '
         f'style="height:{height}px;width:100%"></div>'
-        f"<script>Plotly.newPlot({_json(div_id)},{_json(figure.get('data', []))},{_json(layout)},"
-        f"{_json(config)});</script><noscript>{html.escape(alt)}</noscript>{below}</figure>"
+        f"<script>(l => Plotly.newPlot({_json(div_id)},{_json(figure.get('data', []))},"
+        f"innerWidth < {NARROW_PX} ? {{...l, font: {{...l.font, size: 11}}}} : l,{_json(config)}))"
+        f"({_json(layout)});</script><noscript>{html.escape(alt)}</noscript>{below}</figure>"
     )
 
 

@@ -1,6 +1,7 @@
 """The built book in a real browser, from disk, with the network off."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,13 @@ def look(browser, path: Path) -> dict:
         "wide": page.evaluate("document.documentElement.scrollWidth > innerWidth + 2"),
         "title": page.title(),
     }
+    # the same page as a reader with a phone at night meets it
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_timeout(300)
+    found["dark"] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    found["wide_on_phone"] = page.evaluate("document.documentElement.scrollWidth > innerWidth + 2")
+    found["empty_on_phone"] = page.evaluate(EMPTY_PLOTS)
     context.close()
     return found
 
@@ -93,6 +101,9 @@ def assert_readable(found: dict, name: str) -> None:
     assert found["bad_formulas"] == 0, f"{name}: a formula has an error"
     assert found["empty_plots"] == [], f"{name}: empty figures {found['empty_plots']}"
     assert not found["wide"], f"{name} scrolls sideways"
+    assert not found["wide_on_phone"], f"{name} scrolls sideways at 390 pixels"
+    assert found["empty_on_phone"] == [], f"{name}: empty on a phone {found['empty_on_phone']}"
+    assert max(map(int, re.findall(r"\d+", found["dark"])[:3])) < 90, f"{name}: not dark at night"
 
 
 def test_figures_and_formulas_of_a_small_book_show_offline(browser, small_html):  # noqa: F811

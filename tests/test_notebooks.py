@@ -277,6 +277,19 @@ def test_a_figure_becomes_html_with_its_alt_text():
     assert set(shown.cells[0].outputs[0].data) == {"text/html"}
 
 
+def test_the_title_of_a_figure_is_text_of_the_page_where_it_wraps():
+    title = {"text": "Long & true", "subtitle": {"text": "32 videos"}}
+    template = {"layout": {"margin": {"t": 80, "b": 95}}}
+    layout = {"meta": {"alt": "x"}, "height": 420, "title": title, "template": template}
+    data = {nbfigures.PLOTLY: {"data": [], "layout": layout}}
+    text = html_of(nbfigures.publish(one_output(data), "01_x"))
+    assert (
+        '<p class="gendkit-title">Long &amp; true</p><p class="gendkit-facts">32 videos</p>' in text
+    )
+    assert '"margin":{"t":25,"b":95}' in text and "height:365px" in text
+    assert '"title"' not in text and layout["title"] is title
+
+
 @pytest.mark.parametrize(
     ("data", "found"),
     [
