@@ -13,6 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.gendkit-installed
 TF4 := .venv-tf4
+APP := .venv-app
 TF4_TESTS := tests/test_hub.py tests/test_convert.py tests/test_model.py tests/test_adapters.py tests/test_backbones.py
 
 # Two threads: the same speed everywhere and no fight for cores.
@@ -25,7 +26,7 @@ export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: help install book exercises test test-book test-tf4 models-report bench lint format notebooks lab clean
+.PHONY: help install app book exercises test test-app test-book test-tf4 models-report bench lint format notebooks lab clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +59,18 @@ $(TF4)/.gendkit-installed: requirements/tf4.txt
 	test -x $(TF4)/bin/python || $(PYTHON) -m venv $(TF4)
 	$(TF4)/bin/python -m pip install --quiet -c requirements/tf4.txt torch
 	$(TF4)/bin/python -m pip install --quiet -r requirements/tf4.txt
+	@touch $@
+
+app: $(APP)/.gendkit-installed ## the app in your browser, in .venv-app (Gradio needs an older Pillow)
+	$(APP)/bin/gendkit app $(ARGS)
+
+test-app: $(APP)/.gendkit-installed ## the tests of the app, in .venv-app
+	$(APP)/bin/python -m pytest -p no:cacheprovider tests/test_app.py tests/test_app_browser.py $(ARGS)
+
+$(APP)/.gendkit-installed: requirements/app.txt
+	test -x $(APP)/bin/python || $(PYTHON) -m venv $(APP)
+	$(APP)/bin/python -m pip install --quiet -c requirements/app.txt torch
+	$(APP)/bin/python -m pip install --quiet -c requirements/app.txt -e ".[faces,app,dev]"
 	@touch $@
 
 models-report: $(STAMP) ## train and measure the embedded models against their bars

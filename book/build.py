@@ -49,6 +49,7 @@ CARDS = {
     "book/card_landmarks": "data/weights/landmarks.md",
     "book/card_detector": "data/weights/detector.md",
     "book/card_log": "data/weights/LOG.md",
+    "book/card_results": "data/results/README.md",
 }
 GENERATED = ("book/status", REFERENCE, *CARDS)  # pages that the build writes itself
 

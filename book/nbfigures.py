@@ -76,9 +76,10 @@ def plotly_html(figure: Mapping[str, Any], div_id: str, where: str) -> str:
         f'<figure class="gendkit-figure">{title}'
         f'<div id="{div_id}" class="gendkit-plot" role="img" aria-label="{html.escape(alt)}" '
         f'style="height:{height}px;width:100%"></div>'
-        f"<script>(l => Plotly.newPlot({_json(div_id)},{_json(figure.get('data', []))},"
-        f"innerWidth < {NARROW_PX} ? {{...l, font: {{...l.font, size: 11}}}} : l,{_json(config)}))"
-        f"({_json(layout)});</script><noscript>{html.escape(alt)}</noscript>{below}</figure>"
+        f"<script>Plotly.newPlot({_json(div_id)},{{data:{_json(figure.get('data', []))},"
+        f"layout:(l => innerWidth < {NARROW_PX} ? {{...l, font: {{...l.font, size: 11}}}} : l)"
+        f"({_json(layout)}),config:{_json(config)},frames:{_json(figure.get('frames', []))}}});"
+        f"</script><noscript>{html.escape(alt)}</noscript>{below}</figure>"
     )
 
 

@@ -14,7 +14,16 @@ BUDGET_S = {"fast": 90, "demo": 1200, "full": None}
 BUDGET_ALL_S = {"fast": 900, "demo": None, "full": None}
 PACKAGE = ROOT / "gendkit"
 # Left out of the reference: commands explain themselves with --help; app, recipes, speed tests are run, not called.
-NOT_IN_REFERENCE = {"app", "bench", "bench_baselines", "cli", "commands", "nobody", "pretrain"}
+NOT_IN_REFERENCE = {
+    "app",
+    "bench",
+    "bench_baselines",
+    "bench_data",
+    "cli",
+    "commands",
+    "nobody",
+    "pretrain",
+}
 REFERENCE = "book/api"
 
 

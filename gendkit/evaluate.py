@@ -17,6 +17,7 @@ from gendkit.manifest import KEY
 if TYPE_CHECKING:
     import torch
 
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 COLUMNS = [*KEY, "role", "source_id", "label", "frame", "p_fake"]
 POOLED, MEAN = "pooled", "mean over methods"
 ALL_SETS, MEAN_SETS, WORST_SET = "all sets", "mean over sets", "worst set"
@@ -42,6 +43,8 @@ def score(
     batch_size: int = 32,
     device: str = "auto",
     processor: Callable | None = None,
+    transform: Transform | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Score every crop of a frame manifest.
 
@@ -56,6 +59,11 @@ def score(
         batch_size: Crops per forward pass.
         device: "auto", "cpu", "cuda" or "mps".
         processor: Preprocessing; by default the one of the model's encoder.
+        transform: Called with every decoded crop, (H, W, 3) uint8, and a generator of its own;
+            returns the image to score (H', W', 3) uint8: a corruption, for a robustness test, as
+            `lambda image, rng: transforms.corrupt(image, "jpeg", 3, rng)`.
+        seed: Of these generators. Each depends on the seed and its row only, so batches, threads and
+            the order of the rows change nothing; a real and its fakes get different ones.
 
     Returns:
         Scores table (`COLUMNS`), in the row order of `table`, index 0..n-1.
@@ -70,7 +78,7 @@ def score(
             "run the extraction and pass the manifest it writes"
         )
     table = table.reset_index(drop=True)
-    logits = _forward(model, table, root, batch_size, device, processor, "logits")
+    logits = _forward(model, table, root, batch_size, device, processor, "logits", transform, seed)
     p_fake = probability(logits)
     bad = np.flatnonzero(~np.isfinite(p_fake))
     if bad.size:
@@ -90,6 +98,8 @@ def cache_features(
     batch_size: int = 32,
     device: str = "auto",
     processor: Callable | None = None,
+    transform: Transform | None = None,
+    seed: int = 0,
 ) -> np.ndarray:
     """Encode every crop once: for a linear probe, angles or maps.
 
@@ -100,12 +110,14 @@ def cache_features(
         batch_size: Crops per forward pass.
         device: "auto", "cpu", "cuda" or "mps".
         processor: Preprocessing; by default the one of the model's encoder.
+        transform: Corruption or augmentation of every crop; see `score`.
+        seed: Of its chance; see `score`.
 
     Returns:
         features (N, D) float32, in the row order of the table, not normalised.
     """
     table = table.reset_index(drop=True)
-    return _forward(model, table, root, batch_size, device, processor, "features")
+    return _forward(model, table, root, batch_size, device, processor, "features", transform, seed)
 
 
 def _forward(
@@ -116,6 +128,8 @@ def _forward(
     device: str,
     processor: Callable | None,
     field: str,
+    transform: Transform | None,
+    seed: int,
 ) -> np.ndarray:
     """Return one field of the model's output for every row, (N, ...) float32."""
     import torch
@@ -126,7 +140,8 @@ def _forward(
         raise ValueError("the table has no rows; give at least one crop")
     by = [name for name in [*KEY, "frame", "path"] if name in table.columns]
     order = table.sort_values(by, kind="stable").index.to_numpy()
-    data = CropDataset(table, root, processor or processor_of(model), cache_mb=0)
+    prepare = processor or processor_of(model)
+    data = CropDataset(table, root, prepare, transform, seed, paired=False, cache_mb=0)
     where, was_training = repro.device(device), model.training
     model.to(where).eval()
     parts = []

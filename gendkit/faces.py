@@ -244,9 +244,8 @@ class FaceEngine:
             face-alignment's own default, but not with the embedded network, where it doubles the
             time for a tenth of a point of error (see its card).
         batch_size: faces that go through the network together.
-        across: faces of several images go through the network together; None: on a GPU only. On a
-            CPU it saves up to a quarter of the network's time, but the batch changes the last bits
-            of the heatmaps, so crops need not keep their bytes.
+        across: faces of several images go through the network together, with the landmarks that
+            each gives alone (see `gendkit.fan.unsure`).
 
     Attributes:
         settings: what the results depend on, as plain data.
@@ -270,7 +269,7 @@ class FaceEngine:
         refine: bool = False,
         flip: bool | None = None,
         batch_size: int = 16,
-        across: bool | None = None,
+        across: bool = True,
     ) -> None:
         if detector not in DETECTORS:
             raise ValueError(f"got detector={detector!r}, expected one of {DETECTORS}")
@@ -290,10 +289,8 @@ class FaceEngine:
             "flip": flip,
         }
         where = str(pick_device(device))
-        self.across = where != "cpu" if across is None else across
-        if across:
-            self.settings["across"] = True
-        self.batch_images = batch_size if self.across else 4
+        self.across = across
+        self.batch_images = batch_size if across and where != "cpu" else 4
         self.seconds = {"detect": 0.0, "landmarks": 0.0}
         own = {_THRESHOLDS[detector]: threshold} if threshold and detector != "dlib" else None
         self._dlib = need("dlib").get_frontal_face_detector() if detector == "dlib" else None
@@ -340,7 +337,7 @@ class FaceEngine:
         if not self.across:
             return [self._faces(image) for image in checked]
         found = [self.detect(image) for image in checked]
-        points = self._landmarks_across(checked, [[box for box, _ in one] for one in found])
+        points = self.landmarks_of(checked, [[box for box, _ in one] for one in found])
         return [
             [Face(box, score, p) for (box, score), p in zip(one, some, strict=True)]
             for one, some in zip(found, points, strict=True)
@@ -416,9 +413,18 @@ class FaceEngine:
         )
         return points, peaks
 
-    def _landmarks_across(
-        self, images: list[np.ndarray], boxes: list[list[np.ndarray]]
+    def landmarks_of(
+        self, images: Sequence[np.ndarray], boxes: Sequence[Sequence[np.ndarray]]
     ) -> list[list[np.ndarray]]:
+        """Find the landmarks in given boxes of several images, in batches.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, of any sizes.
+            boxes: for each image its (4,) boxes, in the convention of the detector.
+
+        Returns:
+            For each image (68, 2) float32 per box, those that `landmarks` gives for a face alone.
+        """
         with self._timed("landmarks"):
             squares = [self._squares(some) for some in boxes]
             points = self.alignment.get_landmarks_from_images(images, squares)

@@ -410,6 +410,6 @@ def progress(iterable: Iterable[Item], total: int | None = None, what: str = "")
             line = f"{done}, {seconds:.0f} s"
         if line:
             print(f"{what or 'done'}: {line}", file=stream, flush=True)
-    if not total:
+    if not total and done:
         seconds = time.monotonic() - start
         print(f"{what or 'done'}: {done} in all, {seconds:.0f} s", file=stream, flush=True)

@@ -4,8 +4,7 @@ Faces are found and cut by the code that makes training crops (`gendkit.extract`
 sees here what it saw there. A file that cannot be scored gives a reason, not a number.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gendkit import repro
+from gendkit import repro, tensors
+from gendkit.calibration import explain, interval, read, rescale
+
+__all__ = [
+    "AGGREGATES",
+    "EMBEDDED_LIMITS",
+    "MEANING",
+    "Detector",
+    "FaceScore",
+    "FileScore",
+    "explain",
+    "interpreted",
+    "interval",
+    "load",
+    "score_crops",
+    "score_files",
+]
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +43,7 @@ EMBEDDED_LIMITS = (
     "pictures of real people their score means nothing. Give a released model with --model."
 )
 _BATCH = 32
+Seen = Callable[["FileScore", list[np.ndarray]], None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,8 @@ class Detector:
         processor: List of (H, W, 3) uint8 crops -> mapping with `pixel_values`.
         crop_scale: Margin of the crops it was trained on.
         threshold: value, rule and what it did where it was set (n_real, false_alarms, n_fake,
-            hits), as `evaluate.select_threshold` gives it; None where none is known.
+            hits), as `evaluate.select_threshold` gives it, and temperature where it was
+            calibrated (`calibration.calibrate`); None where none is known.
         limits: One sentence on what the model was not made for; "" where nothing is known.
     """
 
@@ -84,6 +101,7 @@ class FileScore:
         p_fake: The file's score in [0, 1], or None.
         call: "fake" if p_fake >= threshold, else "real"; None without score or threshold.
         faces: Every face that was scored.
+        calibrated: p_fake at the temperature stored with the model, in [0, 1]; None without one.
     """
 
     path: str
@@ -95,6 +113,7 @@ class FileScore:
     p_fake: float | None
     call: str | None
     faces: tuple[FaceScore, ...]
+    calibrated: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the plain data, for JSON."""
@@ -106,15 +125,16 @@ def load(model: str | Path | None = None, device: str = "auto") -> Detector:
 
     Args:
         model: None or "embedded"; else a released model's id or a folder (`hub.from_pretrained`),
-            or the folder of a run of `gendkit train`. The threshold is that of threshold.json in
-            the folder, else it is chosen on the select rows of a run's scores.csv.
+            or the folder of a run of `gendkit train`. Threshold and temperature are those of
+            threshold.json in the folder (`gendkit calibrate` writes it), else the threshold is
+            chosen on the select rows of a run's scores.csv.
         device: "auto", "cpu", "cuda" or "mps".
 
     Returns:
         The detector, ready to score.
 
     Raises:
-        ValueError: If the name is unknown or the weights do not fit.
+        ValueError: If the name is unknown, the weights do not fit, or threshold.json is damaged.
         FileNotFoundError: If weights are missing.
     """
     from gendkit.evaluate import read_scores, select_threshold
@@ -123,16 +143,18 @@ def load(model: str | Path | None = None, device: str = "auto") -> Detector:
 
     embedded = model is None or str(model) == "embedded"
     folder = repro.data_dir() / "weights" / "detector" if embedded else Path(str(model))
+    on_hub = not folder.is_dir() and tensors.is_repo_id(str(model))
+    if on_hub:
+        folder = tensors.fetch(str(model))  # with its threshold and preprocessing
     home = folder
     if (folder / "adapter").is_dir():  # the folder of a run
         folder = folder / "adapter"
-    detector = from_pretrained(str(folder) if folder.is_dir() else str(model))
+    detector = from_pretrained(str(folder) if folder.is_dir() and not on_hub else str(model))
     if (folder / "preprocessor_config.json").is_file():
         processor = GenDImageProcessor.from_pretrained(folder)
     else:
         processor = GenDImageProcessor.from_spec(detector.encoder.spec)
-    files = [place / "threshold.json" for place in (home, folder)]
-    threshold = next((repro.read_json(file) for file in files if file.is_file()), None)
+    threshold = read(home) or read(folder)
     if threshold is None and (home / "scores.csv").is_file():
         scores = read_scores(home / "scores.csv")
         threshold = select_threshold(scores) if (scores["role"] == "select").any() else None
@@ -153,6 +175,7 @@ def score_files(
     n_frames: int = 8,
     policy: str = "largest",
     aggregate: str = "mean",
+    seen: Seen | None = None,
 ) -> Iterator[FileScore]:
     """Score images, videos and folders of them, one after another.
 
@@ -164,6 +187,9 @@ def score_files(
         policy: Which face of several: "largest", "central", or "all". With "all" a frame counts by
             its highest face.
         aggregate: Frames to file: "mean" or "median".
+        seen: Called with every result that has a score and its crops, (size, size, 3) uint8 each,
+            in the order of `FileScore.faces`, before the result is yielded: for pictures of what
+            was judged.
 
     Yields:
         One `FileScore` per file, in the order given; also for what is missing or broken.
@@ -192,7 +218,7 @@ def score_files(
         "size": 256,
         "policy": policy,
     }
-    return (_score_unit(unit, spec, detector, engine, aggregate) for unit in _units(files))
+    return (_score_unit(unit, spec, detector, engine, aggregate, seen) for unit in _units(files))
 
 
 def _units(files: Sequence[str | Path]) -> Iterator[dict]:
@@ -216,7 +242,7 @@ class _Crops:
 
 
 def _score_unit(
-    unit: dict, spec: dict, detector: Detector, engine: Any, aggregate: str
+    unit: dict, spec: dict, detector: Detector, engine: Any, aggregate: str, seen: Seen | None
 ) -> FileScore:
     from gendkit.extract.work import cut_unit
 
@@ -232,7 +258,7 @@ def _score_unit(
     counts = (facts["n_asked"], facts["n_faces"], facts["n_several"])
     if not crops.rows:
         return FileScore(path, facts["status"], facts["message"], *counts, None, None, ())
-    p_fake = _score_crops(detector, [crop for *_, crop in crops.rows])
+    p_fake = score_crops(detector, [crop for *_, crop in crops.rows])
     if not np.isfinite(p_fake).all():
         message = f"the model {detector.name} gave a score that is not finite: damaged weights?"
         return FileScore(path, "unreadable", message, *counts, None, None, ())
@@ -244,17 +270,33 @@ def _score_unit(
     for face in faces:
         best[face.frame] = max(best.get(face.frame, 0.0), face.p_fake)
     value = float(AGGREGATES[aggregate](list(best.values())))
-    call = None
+    call = calibrated = None
     if detector.threshold is not None:
         call = "fake" if value >= detector.threshold["value"] else "real"
+        if heat := detector.threshold.get("temperature"):
+            calibrated = float(rescale(value, heat["value"]))
     notes = [facts["message"]] if facts["message"] else []
     if facts["n_several"]:
         taken = "each frame counts by its highest" if spec["policy"] == "all" else spec["policy"]
         notes.append(f"several faces in {facts['n_several']} of {counts[0]} frames ({taken})")
-    return FileScore(path, facts["status"], "; ".join(notes), *counts, value, call, faces)
+    result = FileScore(
+        path, facts["status"], "; ".join(notes), *counts, value, call, faces, calibrated
+    )
+    if seen is not None:
+        seen(result, [crop for *_, crop in crops.rows])
+    return result
 
 
-def _score_crops(detector: Detector, crops: list[np.ndarray]) -> np.ndarray:
+def score_crops(detector: Detector, crops: Sequence[np.ndarray]) -> np.ndarray:
+    """Score aligned crops.
+
+    Args:
+        detector: From `load`.
+        crops: N arrays (H, W, 3) uint8 RGB, as `faces.align_crop` makes them.
+
+    Returns:
+        P(fake), (N,) float64; not finite where the weights are damaged.
+    """
     import torch
 
     from gendkit.evaluate import probability
@@ -288,54 +330,3 @@ def interpreted() -> Iterator[None]:
     finally:
         for name, function in compiled.items():
             setattr(utils, name, function)
-
-
-def interval(k: int, n: int) -> tuple[float, float]:
-    """Give the 95 % interval of a rate that was counted.
-
-    Args:
-        k: Cases counted.
-        n: Trials, at least 1.
-
-    Returns:
-        (low, high), shares in [0, 1].
-
-    Raises:
-        ValueError: If not 0 <= k <= n with n >= 1.
-
-    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
-    """
-    if not 0 <= k <= n or n < 1:
-        raise ValueError(f"got {k} of {n}, expected 0 <= k <= n and n >= 1")
-    z = 1.959963984540054
-    middle = (k + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
-    return (0.0 if k == 0 else low), (1.0 if k == n else high)
-
-
-def explain(threshold: dict[str, Any] | None) -> str:
-    """Say in one sentence where a threshold comes from and what it costs.
-
-    Args:
-        threshold: As `Detector.threshold`.
-
-    Returns:
-        Text with the value, the rule and the set, and the false-positive rate with its interval.
-    """
-    if threshold is None:
-        return (
-            "No threshold is stored with this model, so no file is called real or fake; choose one "
-            "on videos like yours (evaluate.select_threshold) or give --threshold."
-        )
-    text = f"Threshold {threshold['value']:.3f}: {threshold['rule']}."
-    if threshold.get("n_frames"):
-        text = f"{text[:-1]} ({threshold['n_frames']} frames a video)."
-    k, n = threshold.get("false_alarms"), threshold.get("n_real")
-    if k is None or not n:
-        return text + " Its false-positive rate was not recorded."
-    low, high = interval(k, n)
-    return (
-        f"{text} There {k} of {n} reals were called fake: a false-positive rate of {k / n:.0%} "
-        f"(95 % interval {low:.0%} to {high:.0%})."
-    )

@@ -41,16 +41,14 @@ if "google.colab" in sys.modules:
 
 import numpy as np
 import pandas as pd
-import torch
+from PIL import Image
 
 import gendkit
-from gendkit import adapters, evaluate, faces, manifest, model, plots, repro, video
+from gendkit import faces, manifest, plots, repro, score, video
 
 repro.seed_all(seed)
-data = repro.data_dir(data_dir)
-print(
-    f"gendkit {gendkit.__version__}, torch {torch.__version__}, device {repro.device()}, profile {profile}"
-)
+data, out = repro.data_dir(data_dir), repro.out_dir(out_dir)
+print(f"gendkit {gendkit.__version__}, device {repro.device()}, profile {profile}")
 
 # %% [markdown]
 # ## Two models and a benchmark, no download
@@ -61,44 +59,39 @@ print(
 
 # %%
 videos = manifest.read(data / "nobody" / "manifest.csv")
+detector = score.load()
 engine = faces.FaceEngine()
-detector = adapters.load_adapter(data / "weights" / "detector")
-threshold = repro.read_json(data / "weights" / "detector" / "threshold.json")
 print(f"{len(videos)} videos of {videos.source_id.nunique()} people nobody knows")
-print(f"threshold {threshold['value']:.3f}: {threshold['rule']}")
+print(score.explain(detector.threshold))
 
 # %% [markdown]
+# `score.load` takes the id of a released model, too, or the folder of an adapter or of a run of your own.
+#
 # ## One image
 #
-# Three steps: find the face, align and crop it, score the crop.
-# We take a frame of a real clip and the same frame of one of its forgeries, both of a person whom the detector has never seen.
-
-# %%
-processor = model.GenDImageProcessor.from_spec(evaluate.unwrap(detector).encoder.spec)
-
-
-def score(images: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return P(fake) and the crop of every image in which a face is found."""
-    chosen = [faces.choose(candidates) for candidates in engine(images)]
-    found = [(image, face) for image, face in zip(images, chosen, strict=True) if face is not None]
-    crops = [faces.align_crop(image, face.points) for image, face in found]
-    with torch.inference_mode():
-        logits = detector(**processor(crops)).logits
-    return evaluate.probability(logits), crops
-
+# Scoring has three steps: find the face, align and crop it, score the crop; `score.score_files` does them for any list of images and videos.
+# We save a frame of a real clip and the same frame of one of its forgeries, both of a person whom the detector has never seen, and score the two files.
 
 # %%
 report = videos[videos.role == "report"]
 person = report.source_id.iloc[0]
 mine = report[(report.source_id == person) & report.method.isin(["real", "DF", "F2F", "FS", "NT"])]
-clips = {row.method: row for row in mine.itertuples()}
-pair = np.concatenate(
-    [video.read_frames(data / "nobody" / clips[m].path, [0]) for m in ("real", "FS")]
+clips = {row.method: data / "nobody" / row.path for row in mine.itertuples()}
+stills = [out / f"{method}.png" for method in ("real", "FS")]
+for still in stills:
+    Image.fromarray(video.read_frames(clips[still.stem], [0])[0]).save(still)
+
+# %%
+crops = {}
+images = score.score_files(
+    stills, detector, engine, seen=lambda result, found: crops.update({result.path: found[0]})
 )
-p_fake, crops = score(pair)
+captions = [
+    f"{still.stem}: P(fake) = {i.p_fake:.2f}" for still, i in zip(stills, images, strict=True)
+]
 plots.contact_sheet(
-    crops,
-    [f"{method}: P(fake) = {p:.2f}" for method, p in zip(("real", "FS"), p_fake, strict=True)],
+    list(crops.values()),
+    captions,
     n_columns=2,
     title="The same frame, before and after a face swap",
     profile=profile,
@@ -113,21 +106,21 @@ plots.contact_sheet(
 # A video is scored frame by frame, and the mean over its frames is its score.
 
 # %%
-rows = []
-for method, clip in clips.items():
-    images = video.read_frames(data / "nobody" / clip.path, video.sample(clip.n_frames, n=n_frames))
-    p_fake, _ = score(images)
-    rows += [{"method": method, "frame": k, "p_fake": p} for k, p in enumerate(p_fake)]
-timeline = pd.DataFrame(rows)
-summary = (
-    timeline.groupby("method")
-    .p_fake.agg(["mean", "min", "max", "size"])
-    .rename(columns={"size": "frames"})
+scored = score.score_files(list(clips.values()), detector, engine, n_frames=n_frames)
+results = dict(zip(clips, scored, strict=True))
+timeline = pd.DataFrame(
+    {"method": method, "frame": face.frame, "p_fake": face.p_fake}
+    for method, result in results.items()
+    for face in result.faces
 )
-summary["call"] = np.where(summary["mean"] >= threshold["value"], "fake", "real")
+summary = timeline.groupby("method").p_fake.agg(["min", "max", "size"])
+summary = summary.rename(columns={"size": "frames"})
+summary["score"] = {method: result.p_fake for method, result in results.items()}
+summary["call"] = {method: result.call for method, result in results.items()}
 summary.round(3)
 
 # %%
+threshold = detector.threshold
 plots.score_lines(
     timeline,
     threshold=threshold["value"],
@@ -148,6 +141,7 @@ plots.score_lines(
 false_alarms, n_real = threshold["false_alarms"], threshold["n_real"]
 hits, n_fake = threshold["hits"], threshold["n_fake"]
 print(f"there it called {false_alarms} of {n_real} reals fake, and {hits} of {n_fake} fakes")
+print(score.MEANING)
 
 # %% [markdown]
 # Few videos say little about an error rate: no false alarm among a few reals is not a false-alarm rate of zero.
@@ -164,7 +158,7 @@ pd.DataFrame({"share of fakes": prevalence, "right alarms": prevalence * tpr / a
 # %% [markdown]
 # ## What to remember
 #
-# * Face, crop, score: three steps, and the crop is part of the model.
+# * Face, crop, score: three steps, one call, `score.score_files`; the crop is part of the model.
 # * A video's score is the mean over its frames; say how many frames.
 # * A score needs its threshold, the set it came from and the error rates it was set for.
 # * The rarer fakes are, the less an alarm means.

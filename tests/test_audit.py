@@ -1,5 +1,7 @@
 """Audits: clean sets are called clean, planted shortcuts and duplicates are found."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from gendkit import audit, manifest, metrics, video
 from gendkit.audit import duplicates, facts, shortcuts
 from gendkit.nobody import shortcut
+from gendkit.repro import read_json, sha256
 
 SIZE, FRAMES, N = 64, 6, 20
 
@@ -292,13 +295,116 @@ def test_the_command_reports_and_its_exit_status_tells(toy, tmp_path, capsys):
     assert audit.main([path, "--probes", "background,first_frame", "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "clean" in text and "Near-duplicates" in text and "linked people" in text
-    assert out.read_text().count('"verdict"') == 2
+    found = read_json(out)
+    assert len(found["probes"]) == 2 and len(found["balance"]) == 2
     leaky = table.assign(donor_id=np.where(table["path"] == "FS/019.mp4", "001", ""))
     manifest.write(leaky, root / "leaky.csv")
     assert audit.main([str(root / "leaky.csv"), "--probes", "first_frame"]) == 1
     assert audit.main([str(tmp_path / "none.csv")]) == 2
     assert "expected an existing CSV" in capsys.readouterr().err
     assert audit.main([path, "--probes", "smell"]) == 2
+
+
+# --- columns of a result table ------------------------------------------------------------------
+
+
+def digest(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def columns_table():
+    """Two sets of two methods, two people each; hashes are made up."""
+    rows = []
+    for dataset, people in (("A", "12"), ("B", "34")):
+        for person in people:
+            for method in ("real", "FS", "NT"):
+                made = row(
+                    method, f"00{person}", dataset=dataset, path=f"{dataset}{method}{person}"
+                )
+                rows.append(
+                    {**made, "sha256": digest(f"{dataset}{method}{person}"), "mask_path": ""}
+                )
+    return pd.DataFrame(rows)
+
+
+def test_a_clean_table_shares_reals_between_methods_only():
+    found = audit.shared_reals(columns_table())
+    assert found.to_dict("list") == {
+        "severity": ["note", "note"],
+        "columns": ["A/c23: FS, NT", "B/c23: FS, NT"],
+        "n_shared": [2, 2],
+        "n_reals": [2, 2],
+        "first": ["A/real/c23/001", "B/real/c23/003"],
+    }
+
+
+def shared(**changes):
+    table = columns_table().set_index("path", drop=False)
+    for path, values in changes.items():
+        table.loc[path, list(values)] = list(values.values())
+    return audit.shared_reals(table.reset_index(drop=True))
+
+
+def test_one_file_in_two_sets_is_counted_once_and_told():
+    found = shared(Breal3={"sha256": digest("Areal1")})
+    first = found.iloc[0]
+    assert (first["severity"], first["columns"]) == ("warning", "A/c23, B/c23")
+    assert (first["n_shared"], first["n_reals"], first["first"]) == (1, 3, "A/real/c23/001")
+    # a fake with the bytes of a real is another finding (two_labels), not a shared real
+    assert (shared(BFS3={"sha256": digest("Areal1")})["severity"] == "note").all()
+
+
+def test_one_file_under_two_names_or_two_roles():
+    found = shared(Areal2={"sha256": digest("Areal1")})
+    assert list(found["columns"][:1]) == ["A/c23 twice"] and found["severity"][0] == "warning"
+    found = shared(Areal2={"sha256": digest("Areal1"), "role": "select"})
+    assert (
+        list(found["severity"][:2]) == ["error", "warning"] and found["columns"][0] == "two roles"
+    )
+
+
+def test_balance_counts_videos_and_frames_of_each_class():
+    table = columns_table().assign(n_frames=[10, 20, 30] * 4)
+    table.loc[table["dataset"] == "B", "n_frames"] = 10
+    even = audit.balance(table).set_index("dataset")
+    assert list(even.loc["A", ["n_real", "n_fake", "frames_real", "frames_fake"]]) == [2, 4, 10, 25]
+    assert even["base_rate"].tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert even["verdict"].tolist() == ["uneven frames", "ok"]
+    reals = audit.balance(table[table["label"] == 0])
+    assert set(reals["verdict"]) == {"one class"} and reals["frames_fake"].isna().all()
+
+
+def test_what_a_manifest_leaves_out_is_measured(toy):
+    root, table = toy
+    bare = table.drop(columns="n_frames").assign(sha256=[digest("given")] + [""] * (len(table) - 1))
+    full = audit.measured(bare, root)
+    assert (full["n_frames"] == FRAMES).all() and full["sha256"].iloc[0] == digest("given")
+    assert full["sha256"].iloc[1] == sha256(root / table["path"].iloc[1])
+    assert list(bare.columns) + ["n_frames"] == list(full.columns)
+
+
+def test_the_command_finds_copies_and_uneven_frames_by_itself(toy, tmp_path, capsys):
+    """The manifest names neither hashes nor frames; a second set holds a copy of a real."""
+    root, table = toy
+    bare = table.drop(columns="n_frames")
+    copied = bare[bare["source_id"] == "019"].assign(dataset="toy2")
+    (root / "second").mkdir()
+    for path in copied["path"]:
+        (root / "second" / path.replace("/", "_")).write_bytes((root / path).read_bytes())
+    short = video.read_frames(root / "real/019.mp4")[:3]
+    video.write_video(root / "second/FS_019.mp4", short)  # three frames instead of six
+    copied["path"] = "second/" + copied["path"].str.replace("/", "_")
+    manifest.write(pd.concat([bare, copied]), root / "two.csv")
+    words = [str(root / "two.csv"), "--probes", "first_frame", "--out", str(tmp_path / "two.json")]
+    assert audit.main(words) == 0
+    text = capsys.readouterr().out
+    assert "toy/c23, toy2/c23" in text and "uneven frames" in text and "mixed_frame_counts" in text
+    found = read_json(tmp_path / "two.json")
+    assert {one["severity"] for one in found["shared_reals"]} == {"warning"}
+    assert [one["verdict"] for one in found["balance"] if one["dataset"] == "toy2"] == [
+        "uneven frames"
+    ]
+    assert audit.main([*words, "--strict"]) == 1
 
 
 def test_sources_with_more_fakes_do_not_count_more():

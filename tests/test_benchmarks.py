@@ -22,7 +22,7 @@ from dataset_trees import (
 )
 
 from gendkit import benchmarks, manifest
-from gendkit.benchmarks import build, listed, paths, people, scan
+from gendkit.benchmarks import build, listed, page, paths, people, scan
 from gendkit.benchmarks.verify import verify
 from gendkit.commands.train import read_lists
 from gendkit.extract.units import find_units
@@ -761,3 +761,50 @@ def test_lists_refuse_what_the_official_code_would_misread(tmp_path):
     with pytest.raises(listed.DataError, match="no row with a role"):
         paths.write_lists(none, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# --- the page of the book -----------------------------------------------------------------------
+
+
+def test_the_page_on_access_is_the_one_that_the_cards_give():
+    path = Path(__file__).parents[1] / "book/data_access.md"
+    command = "python -m gendkit.benchmarks.page > book/data_access.md"
+    assert path.read_text("utf-8") == page.markdown(), f"the cards have changed; run: {command}"
+
+
+def test_the_page_names_every_set_and_every_fact():
+    text = page.markdown()
+    plain = text.replace("\\_", "_").replace("\\*", "*")
+    for card in benchmarks.CARDS.values():
+        assert text.count(f"(#{page._anchor(card)})") == text.count(f"({page._anchor(card)})=") == 1
+        for facts in card.facts().values():
+            for fact in facts:
+                assert fact.text.rstrip(".") in plain
+        for part in card.parts:
+            assert f"{part.folders[0]}/  {part.method}" in text
+
+
+def test_the_page_has_no_link_that_is_not_in_the_sources():
+    links = re.findall(r"\]\((https?://[^)]+)\)", page.markdown())
+    assert len(set(links)) > 20
+    known = " ".join(benchmarks.SOURCES.values())
+    for link in links:
+        name = link.removeprefix("https://").replace("arxiv.org/abs/", "arXiv:")
+        assert name in known, link
+
+
+@pytest.mark.parametrize(
+    ("source", "address"),
+    [
+        ("github.com/a/b, README.md", "https://github.com/a/b"),
+        ("third party: github.com/a/b-c, x.md", "https://github.com/a/b-c"),
+        ("official code, github.com/a/b at e03, f.py", "https://github.com/a/b"),
+        ("huggingface.co/datasets/f/d_1 (years)", "https://huggingface.co/datasets/f/d_1"),
+        ("kaggle.com/c/x/data", "https://kaggle.com/c/x/data"),
+        ("sites.google.com/view/x/y", "https://sites.google.com/view/x/y"),
+        ("arXiv:2508.06248", "https://arxiv.org/abs/2508.06248"),
+        ("this kit's own choice", ""),
+    ],
+)
+def test_addresses_of_sources(source, address):
+    assert page._address(source) == address

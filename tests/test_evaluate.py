@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gendkit import backbones, evaluate, metrics
+from gendkit import backbones, evaluate, metrics, transforms
 from gendkit import model as gend
 
 TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
@@ -68,6 +68,44 @@ def test_scores_do_not_depend_on_row_order(crops):
     b = evaluate.score(model, shuffled, root, batch_size=5, device="cpu")
     assert b["p_fake"].tolist() == a["p_fake"].to_numpy()[shuffled.index].tolist()
     assert b["video_id"].tolist() == shuffled["video_id"].tolist()
+
+
+def test_a_transform_is_applied_to_the_decoded_crops(crops, tmp_path):
+    root, table = crops
+    for path in table["path"]:
+        image = np.asarray(Image.open(root / path))
+        Image.fromarray(transforms.blur(image, 7, 1.0)).save(tmp_path / path)
+    model = tiny_model()
+
+    def blurred(image, rng):
+        assert image.shape == (40, 36, 3) and image.dtype == np.uint8
+        return transforms.corrupt(image, "blur", 2, rng)
+
+    plain = evaluate.score(model, table, root, device="cpu")
+    given = evaluate.score(model, table, root, device="cpu", transform=blurred)
+    stored = evaluate.score(model, table, tmp_path, device="cpu")
+    assert given["p_fake"].tolist() == stored["p_fake"].tolist() != plain["p_fake"].tolist()
+    features = evaluate.cache_features(model, table, root, device="cpu", transform=blurred)
+    wanted = evaluate.cache_features(model, table, tmp_path, device="cpu")
+    np.testing.assert_array_equal(features, wanted)
+
+
+def test_the_chance_of_a_transform_belongs_to_the_row(crops):
+    root, table = crops
+    model, shuffled = tiny_model(), table.sample(frac=1, random_state=1)
+
+    def noisy(image, rng):
+        return transforms.corrupt(image, "noise", 4, rng)
+
+    def scores(rows, seed=0):
+        return evaluate.score(model, rows, root, 5, "cpu", transform=noisy, seed=seed)["p_fake"]
+
+    a, b = scores(table), scores(shuffled)
+    assert b.tolist() == a.to_numpy()[shuffled.index].tolist()
+    assert scores(table).tolist() == a.tolist() != scores(table, seed=1).tolist()
+    grey = table.assign(path="grey.png")  # one picture for a real and its fake, two draws of noise
+    Image.fromarray(np.full((40, 36, 3), 128, np.uint8)).save(root / "grey.png")
+    assert scores(grey).nunique() == len(grey)
 
 
 def test_score_refuses_nan_and_video_tables(crops):

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from gendkit import experiments
@@ -370,6 +371,65 @@ def test_every_run_of_the_kit_has_its_data_and_its_recipe():
             assert run.recipe.uniformity == run.losses["uniformity"]
         else:
             assert experiments.get(run.weights.removeprefix("run:")).trains
+
+
+def test_runs_that_are_compared_have_the_recipe_of_the_embedded_detector():
+    from gendkit.pretrain import detector
+
+    assert kit.EPOCHS == detector.RECIPE.epochs
+    for seed in range(3):
+        run = experiments.get(f"nobody-LN+L2+UnAl-seed{seed}")
+        assert run.recipe == replace(detector.RECIPE, seed=seed)
+        assert run.model_options == {"feature_scale": detector.FEATURE_SCALE}
+    for run in every("kit"):
+        if run.family in ("ladder", "sweep", "paired"):
+            kept = {"learning_rate": 1e-2, "min_learning_rate": 1e-3, "epochs": 4, "augment": False}
+            assert {name: getattr(run.recipe, name) for name in kept} == kept, run.name
+
+
+def test_cross_runs_see_one_manipulation_and_make_as_many_updates():
+    whole = experiments.get("nobody-LN+L2+UnAl-seed1").recipe
+    rows = pd.DataFrame(
+        [[r, m, int(m != "real")] for r in ("fit", "select", "report") for m in ("real", *kit.SEEN)],
+        columns=["role", "method", "label"],
+    )  # fmt: skip
+    for method in kit.SEEN:
+        run = experiments.get(f"nobody-cross-{method}-seed1")
+        assert experiments.difference(run.name, f"nobody-cross-{method}-seed0") == {
+            "recipe.seed": (1, 0)
+        }
+        assert run.recipe.epochs * (1 + 1) == whole.epochs * (
+            1 + len(kit.SEEN)
+        )  # passes over 72 people
+        assert run.recipe.warmup_epochs * 2 == whole.warmup_epochs * 5
+        kept = run.data.narrow(rows)
+        learns = kept[kept["role"] != "report"]
+        assert sorted(set(learns["method"])) == sorted(["real", method]) and len(learns) == 4
+        assert len(kept[kept["role"] == "report"]) == 5  # all of them are tested
+        assert f"role fit, reals and {method} only" in "\n".join(explain.runs(run))
+    assert len(experiments.get("nobody-LN").data.narrow(rows)) == len(rows)
+
+
+def test_exposure_says_what_a_run_has_seen_of_a_test_group():
+    found = experiments.get("wacv-LN+L2+UnAl-seed0").exposure()
+    assert len(found) == 50
+    assert {found[g] for g in ("FF", "FF-NT", "FSh")} == {"in-domain"}  # FSh: made from FF++ videos
+    seen = ("DeepSpeak-1.1", "DeepSpeak-2.0", "FFIW", "CDFv3-TF-EDTalk", "CDF", "DFDM")
+    assert {found[g] for g in seen} == {"selection-seen"}  # DFDM borrows the reals of Celeb-DF v2
+    assert {found[g] for g in ("DFD", "DFDC", "KoDF", "UADFD", "PolyGlotFake")} == {"unseen"}
+    assert experiments.get("nobody-LN").exposure() == {"nobody": "in-domain", "nobody-x": "unseen"}
+    run = "wacv-paired-FAVC-PE_L-LN-seed00"
+    assert experiments.get(run).exposure()["FakeAVCeleb"] == "in-domain"
+    assert experiments.get(run).exposure()["FF"] != "in-domain"
+
+
+@pytest.mark.parametrize("kind", ["bitfit", "lora", "full"])
+def test_each_way_to_tune_has_its_seeds(kind):
+    assert experiments.difference(f"nobody-{kind}", f"nobody-{kind}-seed0") == {}
+    found = experiments.difference(f"nobody-{kind}-seed2", "nobody-LN+L2+UnAl-seed2")
+    rates = {"recipe.learning_rate", "recipe.min_learning_rate"}
+    options = {f"tune_options.{name}" for name in kit.LORA}
+    assert set(found) - rates - options == {"tune"}
 
 
 def test_paired_and_unpaired_differ_in_the_list_alone():

@@ -273,7 +273,9 @@ def test_other_settings_are_refused(data, tmp_path):
         run(data / "manifest.csv", tmp_path / "out")
 
 
-def test_a_second_run_in_the_same_folder_is_refused(data, tmp_path):
+def test_a_second_run_in_the_same_folder_waits_then_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "LOCK_WAIT_S", 0)
+
     class Nested(RedSquares):
         def __call__(self, images):
             run(data / "manifest.csv", tmp_path / "out")
@@ -742,3 +744,30 @@ def test_no_scheduler_is_told(data, tmp_path, monkeypatch):
 def test_without_dask_the_message_says_what_to_install(data, tmp_path):
     with pytest.raises(ImportError, match=r"gendkit\[cluster\]"):
         run(data / "manifest.csv", tmp_path / "out", cluster="tcp://127.0.0.1:8786")
+
+
+# ---------------------------------------------------------------- margins
+
+
+def test_crops_at_scales_are_those_of_an_extraction_at_each_scale(data, tmp_path):
+    table = manifest.read(data / "manifest.csv")
+    rows, crops = extract.crops_at_scales(table, data, [1.0, 1.7], 3, RedSquares(), size=32)
+    assert len(rows) == 24 and list(crops) == [1.0, 1.7]
+    for scale in crops:
+        out = tmp_path / str(scale)
+        done = run(data / "manifest.csv", out, n_frames=3, scale=scale)
+        assert (
+            done.crops[["video_id", "method", "frame"]] == rows[["video_id", "method", "frame"]]
+        ).all(axis=None)
+        for path, crop in zip(done.crops["path"], crops[scale], strict=True):
+            np.testing.assert_array_equal(np.asarray(Image.open(out / path)), crop)
+
+
+def test_crops_at_scales_leave_out_frames_without_a_face(tmp_path):
+    video.write_video(tmp_path / "real/a.mp4", clip(8, without=(0,)), crf=12)
+    table = find_units(tmp_path / "real", None, "real")[0]["row"]
+    table = pd.DataFrame([table])
+    rows, crops = extract.crops_at_scales(table, tmp_path / "real", [1.3], 8, RedSquares())
+    assert rows["frame"].tolist() == list(range(1, 8)) and crops[1.3][0].shape == (256, 256, 3)
+    with pytest.raises(ValueError, match="expected positive numbers"):
+        extract.crops_at_scales(table, tmp_path / "real", [1.0, 0.0], engine=RedSquares())

@@ -28,6 +28,8 @@ LEVELS = {
     "audit": 2,
     "baselines": 1,
     "recipe": 1,
+    "resample": 1,
+    "pairing": 1,
     "datasets": 2,
     "backbones": 2,
     "benchmarks": 2,
@@ -43,14 +45,32 @@ LEVELS = {
     "trainer": 5,
     "official": 5,
     "score": 5,
+    "calibration": 5,
+    "explain": 1,
+    "score_page": 6,
+    "doctor": 6,
+    "robustness": 5,
     "bench": 6,
+    "cards": 1,
+    "publish": 6,
+    "onnx_export": 6,
     "bench_baselines": 5,
+    "bench_data": 5,
     "curves": 1,
     "compare": 5,
     "experiments": 5,
+    "spheres": 0,
+    "flow": 1,
+    "spectra": 1,
+    "attention": 3,
+    "probing": 3,
+    "movement": 7,
     "embed": 6,
     "plots": 6,
     "report": 6,
+    "paper": 1,
+    "decisions": 6,
+    "results": 6,
     "app": 7,
     "commands": 7,
     "cli": 7,
@@ -65,6 +85,11 @@ SAME_LEVEL = {
     ("checkpoints", "model"),
     ("checkpoints", "adapters"),
     ("train", "trainer"),
+    ("score", "calibration"),
+    ("score_page", "plots"),
+    ("commands", "cli"),  # shell completion walks the table of commands
+    ("commands", "app"),
+    ("bench_data", "bench_baselines"),
 }
 ALONE = {"plots"}  # takes tables and arrays, knows no other module
 # The generator may use levels 0 to 3; the recipes of the embedded models (pretrain) may train and evaluate.
@@ -72,7 +97,8 @@ ALONE = {"plots"}  # takes tables and arrays, knows no other module
 OUTSIDE = {"nobody": 3, "pretrain": 5}
 
 # Packages of the optional extras: imported inside the function that needs them, never at the top.
-OPTIONAL = {"face_alignment", "dlib", "anny", "umap", "gradio", "distributed", "timm", "cv2"}
+OPTIONAL = {"face_alignment", "dlib", "anny", "umap", "gradio", "distributed", "timm", "cv2",
+            "onnx", "onnxruntime", "onnxscript"}  # fmt: skip
 HEAVY = {
     "torch",
     "transformers",

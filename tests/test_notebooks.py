@@ -274,7 +274,14 @@ def test_a_figure_becomes_html_with_its_alt_text():
     assert 'role="img" aria-label="a &quot;b&quot; &amp; c"' in text and "height:300px" in text
     assert '<script src="../_static/plotly.min.js"></script>' in text
     assert "</script><b>" not in text and "n &lt; 5" in text
+    assert "frames:[]" in text
     assert set(shown.cells[0].outputs[0].data) == {"text/html"}
+
+
+def test_an_animation_keeps_its_frames():
+    figure = {"data": [], "layout": {"meta": {"alt": "x"}}, "frames": [{"name": "7", "data": []}]}
+    text = html_of(nbfigures.publish(one_output({nbfigures.PLOTLY: figure}), "01_x"))
+    assert 'frames:[{"name":"7","data":[]}]' in text
 
 
 def test_the_title_of_a_figure_is_text_of_the_page_where_it_wraps():

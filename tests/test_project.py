@@ -158,9 +158,13 @@ def test_every_command_exists(page):
         elif words[0] == ".venv/bin/python":
             assert (ROOT / words[1]).is_file(), f"{page}: {command}"
         else:
-            assert words[0] in ("cd", ".venv/bin/gendkit", "../.venv/bin/papermill", "gendkit"), (
-                command
-            )
+            assert words[0] in (
+                "cd",
+                "chromium",
+                ".venv/bin/gendkit",
+                "../.venv/bin/papermill",
+                "gendkit",
+            ), command
 
 
 def test_the_options_of_the_build_in_the_pages_are_real():
@@ -202,6 +206,7 @@ def test_ci_does_the_same_for_users_and_here():
     assert re.findall(r"^make (\S+)$", script, re.MULTILINE) == [
         "lint",
         "test",
+        "test-app",
         "book",
         "test-book",
     ]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import norm
 
 from gendkit import evaluate, faces, hub, manifest, model, repro, score, video
 from gendkit.commands import score as command
@@ -224,24 +223,30 @@ def test_interpreted_decoding_gives_the_same_landmarks(clips, engine):
         np.testing.assert_array_equal(a[0].landmarks, b[0].landmarks)
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 5), (4, 16), (7, 7), (1, 1000)])
-def test_interval_solves_the_equation_of_wilson(k, n):
-    low, high = score.interval(k, n)
-    assert 0 <= low <= k / n <= high <= 1
-    for end in (low, high):
-        if end not in (0.0, 1.0):  # there |k / n - p| is z standard errors of p
-            error = abs(k / n - end) / math.sqrt(end * (1 - end) / n)
-            assert error == pytest.approx(norm.ppf(0.975), abs=1e-9)
-    for bad in ((1, 0), (3, 2), (-1, 2)):
-        with pytest.raises(ValueError, match="n >= 1"):
-            score.interval(*bad)
+def test_seen_gets_the_crops_that_were_judged(clips, detector, engine):
+    got = []
+    (result,) = run(
+        [clips["FS"]], detector, engine, n_frames=2, seen=lambda *pair: got.append(pair)
+    )
+    ((told, crops),) = got
+    assert told == result and len(crops) == len(result.faces) == 2
+    again = score.score_crops(detector, crops)
+    np.testing.assert_allclose(again, [f.p_fake for f in result.faces], atol=1e-9)
+    assert run(["nothing.png"], detector, engine, seen=lambda *pair: got.append(pair))
+    assert len(got) == 1  # not for what has no score
 
 
-def test_explain(detector):
-    text = score.explain(detector.threshold)
-    assert "4 of 16" in text and "25%" in text and "10% to 49%" in text and "select" in text
-    assert "no file is called" in score.explain(None)
-    assert "not recorded" in score.explain({"value": 0.5, "rule": "mine"})
+def test_the_stored_temperature_is_used_and_moves_no_call(still, detector, engine):
+    from dataclasses import replace
+
+    (plain,) = run([still], detector, engine)
+    warm = {**detector.threshold, "temperature": {"value": 2.0, "share_fake": 0.8}}
+    (result,) = run([still], replace(detector, threshold=warm), engine)
+    odds = math.sqrt(plain.p_fake / (1 - plain.p_fake))
+    assert result.calibrated == pytest.approx(odds / (1 + odds))
+    assert (result.p_fake, result.call) == (plain.p_fake, plain.call)
+    cold = {k: v for k, v in detector.threshold.items() if k != "temperature"}
+    assert run([still], replace(detector, threshold=cold), engine)[0].calibrated is None
 
 
 # ---------------------------------------------------------------- the command
@@ -281,9 +286,61 @@ def test_command_json_and_csv(still, clips, capsys):
     assert float(rows[0]["p_fake"]) == first["p_fake"] and "not the chance" in done.err
 
 
+def test_command_faces(pair, capsys):
+    assert command.main([str(pair), "--policy", "all", "--faces"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" box ")[0] for line in lines[1:3]] == [
+        "  frame 0 face 0",
+        "  frame 0 face 1",
+    ]
+    assert command.main([str(pair), "nowhere.png", "--policy", "all", "--faces", "--csv"]) == 1
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [r["face"] for r in rows] == ["0", "1", ""] and rows[2]["status"] == "missing"
+    assert float(rows[0]["x1"]) > float(rows[0]["x0"])
+
+
+def test_command_explain_writes_a_page_for_each_scored_file(still, tmp_path, capsys, monkeypatch):
+    from gendkit import score_page
+
+    monkeypatch.setattr(  # fewer places of the square: the arithmetic has its own tests
+        score_page.explain, "occlusion", lambda f, crop: _occlusion(f, crop, size=128, stride=128)
+    )
+    words = [str(still), str(still), "nowhere.png", "--explain", "--out", str(tmp_path / "pages")]
+    assert command.main([*words, "--json"]) == 1
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert files[2]["page"] is None
+    pages = sorted(path.name for path in (tmp_path / "pages").iterdir())
+    assert pages == ["ein_Bild_é-2.html", "ein_Bild_é.html", "plotly.min.js"]
+    text = (tmp_path / "pages" / "ein_Bild_é.html").read_text("utf-8")
+    for part in ("The crops that were judged", "random orders", "it is no proof", "real people"):
+        assert part in text
+    assert "Score over time" not in text  # one frame
+    assert "<script src=" in text and "https://" not in text.split("<body>")[0]
+
+
+def _occlusion(score, crop, **options):
+    from gendkit import explain
+
+    heat = np.zeros(crop.shape[:2])
+    size = options["size"]
+    heat[:size, :size] = score([crop])[0] - score([explain.fill_of(crop)])[0]
+    return heat
+
+
+def test_a_name_cannot_break_the_page(still, detector, engine, tmp_path):
+    from gendkit import score_page
+
+    text = score_page._page("<b>x</b>.png", [score_page._limits(detector)])
+    assert "<b>x" not in text and "&lt;b&gt;x" in text
+    assert score_page._free(tmp_path, "../../etc/passwd").parent == tmp_path
+    with pytest.raises(ValueError, match="one crop a face"):
+        score_page.write(run([still], detector, engine)[0], [], detector, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["a.png", "--out", "x"], "add --explain"),
         ([], "required: FILE"),
         (["a.png", "--n-frames", "0"], "expected at least 1"),
         (["a.png", "--threshold", "2"], r"in \[0, 1\]"),

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from gendkit import curves, evaluate, manifest, metrics, official, repro
 from gendkit.commands import test as command
@@ -178,6 +179,8 @@ def test_deepfakebench_pickles_and_a_hostile_one(parity, tmp_path, capsys):
     ("words", "message"),
     [
         ([], "give one of SCORES"),
+        (["example", "--model", "embedded"], "a NAME brings its weights"),
+        (["a.csv", "--groups", "CDFv2"], "belong to the NAME"),
         (["a.csv", "--from", "run"], "give one of SCORES"),
         (["a.csv", "--data", "m.csv"], "SCORES are scored already"),
         (["--model", "embedded"], "--model needs --data"),
@@ -277,6 +280,68 @@ def test_a_run_on_other_videos_keeps_its_threshold(a_run, videos, tmp_path, caps
     want = evaluate.select_threshold(stored)
     assert result["threshold"] == {"kind": "select", **want}
     assert {row["dataset"] for row in result["table"]} == {"nobody"}
+
+
+# ---------------------------------------------------------------- named experiments
+
+
+def test_a_named_run_is_scored_on_corrupted_crops(a_run, videos, tmp_path, capsys):
+    from gendkit import extract, score, transforms
+
+    name = "nobody-LN+L2+UnAl-seed0-jpeg20"
+    words = [name, "--from", a_run, "--data", videos, "--n-frames", "1", "--device", "cpu"]
+    result = as_json(capsys, *words, "--out", tmp_path / "out")
+    assert result["experiment"] == name and result["corruption"]["quality"] == 20
+    done = extract.run(manifest.read(videos), root=videos.parent, n_frames=1)
+    crops = done.crops[done.crops["role"] == "report"].reset_index(drop=True)
+    for path in crops["path"]:
+        image = np.asarray(Image.open(done.folder / path))
+        Image.fromarray(transforms.jpeg(image, 20)).save(done.folder / path)
+    detector = score.load(a_run, "cpu")
+    want = evaluate.score(detector.model, crops, done.folder, device="cpu")
+    got = evaluate.read_scores(tmp_path / "out" / "scores.csv")
+    report = got[got["role"] == "report"].set_index("path" if "path" in got else "video_id")
+    assert sorted(report["p_fake"]) == pytest.approx(sorted(want["p_fake"]), abs=1e-6)
+    stored = evaluate.read_scores(a_run / "scores.csv")  # the threshold is that of clean crops
+    assert result["threshold"]["value"] == evaluate.select_threshold(stored)["value"]
+
+
+def test_a_named_official_run_on_its_lists(a_run, tmp_path, rng, capsys):
+    from gendkit import experiments
+
+    run = experiments.get("wacv-LN+L2+UnAl-seed0-jpeg60")
+    root = tmp_path / "root"
+    for name in run.data.test["FF-DF"]:
+        source = name.removesuffix(".txt").split("/")[-1]
+        lines = [f"{source}/vid{k}/000{k}.png" for k in range(2)]
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("\n".join(lines))
+        for line in lines:
+            path = (root / name).parent / line
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
+    words = [run.name, "--from", a_run, "--data", root, "--threshold", "oracle", "--device", "cpu"]
+    result = as_json(capsys, *words, "--groups", "FF-DF")
+    assert {row["dataset"] for row in result["table"]} == {"FF-DF"}
+    assert result["table"][-1]["n_real"] > 0 and result["table"][-1]["n_fake"] > 0
+    status, _, err = call(capsys, *words, "--groups", "CDFv9")
+    assert status == 1 and "no test group 'CDFv9'" in err
+    status, _, err = call(capsys, *words[:3])
+    assert status == 1 and "pass --data ROOT" in err
+
+
+def test_names_that_cannot_be_tested_say_why(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(repro, "out_dir", lambda path="": tmp_path)
+    status, _, err = call(capsys, "Effort-tmp")
+    assert status == 1 and "another project" in err and "--format official" in err
+    status, _, err = call(capsys, "nobody-LN+L2+UnAl-seed0-jpeg60")
+    assert status == 1 and "gendkit train nobody-LN+L2+UnAl-seed0 --profile fast" in err
+    status, _, err = call(capsys, "nobody-LN+L2+UnAl-seed0-jpg60")
+    assert status == 1 and "nearest: nobody-LN+L2+UnAl-seed0-jpeg60" in err
+    folder = tmp_path / "runs" / "nobody-LN+L2+UnAl-seed0"
+    repro.write_json(folder / "run.json", {"profile": "demo"})
+    status, _, err = call(capsys, "nobody-LN+L2+UnAl-seed0-jpeg60")
+    assert status == 1 and "profile demo" in err
 
 
 def test_a_manifest_that_leaks_is_refused_before_any_work(videos, capsys):

@@ -6,6 +6,7 @@ the machine of a reader without a network.
 
 import ipaddress
 import socket
+import warnings
 
 _HELP = "the fast profile has no network; ship the data, or use it in another profile only"
 
@@ -41,3 +42,4 @@ def _lookup(host, *args, **kwargs):
 for _name in ("connect", "connect_ex"):
     setattr(socket.socket, _name, _guarded(_name))
 _real_lookup, socket.getaddrinfo = socket.getaddrinfo, _lookup
+warnings.filterwarnings("ignore", message="IProgress not found")  # no widgets in the book

@@ -1,5 +1,6 @@
-"""Audits of a set of videos: shortcuts, near-duplicates, people and scenes that cross roles."""
+"""Audits of a set of videos: shortcuts, near-duplicates, leaks, balance, reals that columns share."""
 
+from gendkit.audit.columns import balance, measured, shared_reals
 from gendkit.audit.command import disjointness, main
 from gendkit.audit.duplicates import cosine_hash, near_duplicates
 from gendkit.audit.shortcuts import (
@@ -18,12 +19,15 @@ __all__ = [
     "AuditError",
     "Probe",
     "as_table",
+    "balance",
     "collect",
     "cosine_hash",
     "disjointness",
     "main",
+    "measured",
     "near_duplicates",
     "probe",
     "probes",
     "separability",
+    "shared_reals",
 ]

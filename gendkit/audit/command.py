@@ -8,11 +8,20 @@ from pathlib import Path
 import pandas as pd
 
 from gendkit import manifest
+from gendkit.audit.columns import balance, measured, shared_reals
 from gendkit.audit.duplicates import near_duplicates
 from gendkit.audit.shortcuts import KINDS, as_table, probes
 from gendkit.repro import write_json
 
 KEPT_APART = ("source_id", "donor_id", "scene_id", "sha256")  # no value under two roles
+
+_EXAMPLES = """examples:
+  gendkit audit data/nobody/manifest.csv
+  gendkit audit my/manifest.csv --by-method --out audit.json
+  gendkit audit my/manifest.csv --probes metadata --strict
+
+Exit status 1 if something makes results untrue, with --strict also for warnings: made for CI.
+"""
 
 
 def disjointness(table: pd.DataFrame) -> pd.DataFrame:
@@ -65,8 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gendkit audit",
-        description="Look for leaks, near-duplicates and shortcuts in a set of videos.",
-        epilog="Exit status 1 if something makes results untrue: made for CI.",
+        description="Look for leaks, near-duplicates, uneven classes, reals that columns share, and "
+        "shortcuts in a set of videos.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("manifest", help="the manifest (.csv); paths are relative to its folder")
     parser.add_argument(
@@ -74,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--by-method", action="store_true", help="probe each manipulation as well")
     parser.add_argument("--seed", type=int, default=0, help="seed of folds and resamples (0)")
+    parser.add_argument("--strict", action="store_true", help="warnings give exit status 1, too")
     parser.add_argument("--out", help="file for all findings (JSON)")
     return parser
 
@@ -82,21 +94,30 @@ def _run(args: argparse.Namespace) -> int:
     table = manifest.read(args.manifest)
     root = Path(args.manifest).parent
     kinds = [kind for kind in args.probes.split(",") if kind]
-    findings = manifest.audit(table, root)
-    apart = disjointness(table)
+    table = measured(table, root)
+    findings = manifest.audit(table, root).drop(columns="rows")
+    apart, even, shared = disjointness(table), balance(table), shared_reals(table)
     duplicates = near_duplicates(table, root)
     by = "method" if args.by_method else ""
     shortcuts = as_table(probes(table, root, kinds, by, args.seed))
-    _print("Findings in the table", findings.drop(columns="rows"))
-    _print("Disjoint between roles", apart)
-    _print("Near-duplicates across sources or roles", duplicates)
-    _print("Shortcut probes (AUROC, 95 % interval; clean holds 0.5)", shortcuts.round(3))
+    parts = {
+        "findings": ("Findings in the table", findings),
+        "disjointness": ("Disjoint between roles", apart),
+        "balance": ("Videos and frames of each class", even.round(3)),
+        "shared_reals": ("Reals in several columns", shared),
+        "near_duplicates": ("Near-duplicates across sources or roles", duplicates),
+        "probes": ("Shortcut probes (AUROC, 95 % interval; clean holds 0.5)", shortcuts.round(3)),
+    }
+    for title, part in parts.values():
+        _print(title, part)
     if args.out:
-        parts = {"findings": findings.drop(columns="rows"), "disjointness": apart}
-        parts |= {"near_duplicates": duplicates, "probes": shortcuts}
-        write_json(args.out, {name: part.to_dict("records") for name, part in parts.items()})
-    wrong = (findings["severity"] == "error").any() or (duplicates["severity"] == "error").any()
-    return int(wrong or (shortcuts["verdict"] == "shortcut").any() or apart["n_shared"].any())
+        full = {name: part for name, (_, part) in parts.items()} | {"probes": shortcuts}
+        plain = {n: p.astype(object).where(p.notna(), None) for n, p in full.items()}
+        write_json(args.out, {name: part.to_dict("records") for name, part in plain.items()})
+    bad = {"error", "warning"} if args.strict else {"error"}
+    rated = pd.concat([part["severity"] for part in (findings, shared, duplicates)])
+    wrong = rated.isin(bad).any() or (shortcuts["verdict"] == "shortcut").any()
+    return int(wrong or apart["n_shared"].any())
 
 
 def _print(title: str, rows: pd.DataFrame) -> None:

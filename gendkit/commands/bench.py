@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _EXAMPLES = """examples:
-  gendkit bench                      all four parts, under two minutes on two idle cores
+  gendkit bench                      all parts, about three minutes on two idle cores
   gendkit bench training decode      two of them
   gendkit bench --rounds 3 --json    the best of three processes each, for a program
   gendkit bench --out bench.json     keep the numbers
@@ -22,8 +22,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gendkit bench",
         description=(
-            "Measure the embedded networks, training and decoding against baselines: images a "
-            "second, CPU time, peak memory, size, and the ratio of kit to baseline of each."
+            "Measure the embedded networks, training, decoding, landmarks in batches and workers "
+            "against baselines: images a second, CPU time, peak memory, size, and the ratio of kit "
+            "to baseline of each. Where a ratio is expected, a miss is printed."
         ),
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

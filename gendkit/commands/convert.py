@@ -32,10 +32,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("source", help="hub id (owner/name), folder, or a local .ckpt file")
     parser.add_argument("out", help="folder to write")
-    parser.add_argument("--to", required=True, choices=("official", "adapter", "gendkit"))
+    parser.add_argument("--to", required=True, choices=("official", "adapter", "gendkit"),
+                        help="layout to write, see below")  # fmt: skip
     parser.add_argument("--base", metavar="ID", help="untuned encoder: known name or folder")
     parser.add_argument("--backbone", metavar="ID", help="of a .ckpt that does not say it")
-    parser.add_argument("--head", choices=("LinearNorm", "linear"), help="likewise")
+    parser.add_argument(
+        "--head", choices=("LinearNorm", "linear"), help="of a .ckpt that does not say it"
+    )
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
     parser.add_argument("--cache-dir", metavar="DIR", help="cache of hub files")
     parser.add_argument("--offline", action="store_true", help="use cached hub files only")

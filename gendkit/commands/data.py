@@ -42,10 +42,10 @@ def _parser() -> argparse.ArgumentParser:
 
     actions.add_parser("list", parents=[common], help="all datasets, a line each")
     show = actions.add_parser("show", parents=[common], help="all facts of one, with sources")
-    show.add_argument("name")
+    show.add_argument("name", help="of a dataset, as gendkit data list gives it")
 
     verify = actions.add_parser("verify", parents=[common], help="what is missing or extra")
-    verify.add_argument("name")
+    verify.add_argument("name", help="of a dataset, as gendkit data list gives it")
     verify.add_argument("root", type=Path, metavar="ROOT", help="folder of the dataset")
     verify.add_argument("--compression", help="only this one, for example c23")
     verify.add_argument("--masks", action="store_true", help="masks must be there too")

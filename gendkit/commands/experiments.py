@@ -1,6 +1,7 @@
-"""``gendkit experiments``: list the named runs, show one, compare two."""
+"""``gendkit experiments``: list the named runs, show one, compare two, train and store some."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -18,6 +19,7 @@ _EXAMPLES = """examples:
   gendkit experiments diff wacv-LN+L2 wacv-LN+L2+UnAl
   gendkit experiments diff wacv-LN+L2+UnAl-seed0-blur-7-1.0 \\
       wacv-LN+L2+UnAl-seed0-blur-7-1.0-fixed
+  gendkit experiments run 'nobody-LN*' nobody-baseline       train what data/results lacks
 """
 
 
@@ -39,11 +41,24 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--source", choices=experiments.SOURCES, help="whose runs")
 
     show = actions.add_parser("show", parents=[common], help="settings, note, what the kit runs")
-    show.add_argument("name")
+    show.add_argument("name", help="exactly as list gives it")
 
     diff = actions.add_parser("diff", parents=[common], help="settings in which two runs differ")
-    diff.add_argument("a")
-    diff.add_argument("b")
+    diff.add_argument("a", help="name of a run")
+    diff.add_argument("b", help="name of the other")
+
+    run = actions.add_parser(
+        "run",
+        parents=[common],
+        help="train what is not stored yet, store the scores of every report video",
+        description="Train experiments of the kit on the embedded encoder, one after the other, "
+        "and store the scores of the report people. Killed, the same line goes on.",
+    )
+    run.add_argument("patterns", nargs="+", metavar="PATTERN", help="names, with * and ?")
+    run.add_argument("--store", default="", help="folder (default: results in the data folder)")
+    run.add_argument("--work", default="_build/experiments", help="folder of the trainings")
+    run.add_argument("--workers", type=int, default=2, help="processes of the extraction (2)")
+    run.add_argument("--again", action="store_true", help="also train what is stored but stale")
     return parser
 
 
@@ -54,10 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after `gendkit experiments`; None takes them from the command line.
 
     Returns:
-        0 if something was found, 1 if `list` found nothing, 2 for wrong use (reason on stderr).
+        0 if something was found, 1 if `list` found nothing or a training failed, 2 for wrong use
+        (reason on stderr).
     """
     args = _parser().parse_args(argv)
     try:
+        if args.action == "run":
+            return _run(args)
         text, status = {"list": _list, "show": _show, "diff": _diff}[args.action](args)
     except ValueError as error:
         print(f"gendkit experiments: {error}", file=sys.stderr)
@@ -68,6 +86,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
+
+
+def _run(args: argparse.Namespace) -> int:
+    from gendkit import results
+
+    results.planned(args.patterns)  # wrong names first
+    try:
+        # Only the summary may stand on stdout when a program reads it.
+        with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+            added = results.run(args.patterns, args.store, args.work, args.workers, args.again)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        print(f"gendkit experiments run: {error}", file=sys.stderr)
+        return 1
+    where = str(results.store_dir(args.store))
+    text = f"{len(added)} runs added to {where}"
+    print(json.dumps({"added": added, "store": where}) if args.json else text)
+    return 0
 
 
 def _list(args: argparse.Namespace) -> tuple[str, int]:

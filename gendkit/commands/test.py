@@ -1,4 +1,4 @@
-"""``gendkit test``: every number of a set of scores, with intervals, from a file, run or model."""
+"""``gendkit test``: every number of a set of scores, from a file, run, model or named experiment."""
 
 import argparse
 import json
@@ -16,8 +16,14 @@ _EXAMPLES = """examples:
   gendkit test --from _build/out/runs/example           a run of gendkit train
   gendkit test --from RUN --data my/manifest.csv --out results
   gendkit test --model yermandy/GenD_CLIP_L_14 --data my/manifest.csv
+  gendkit test nobody-LN+L2+UnAl-seed0-jpeg60           a run that only tests, by its name
+  gendkit test wacv-LN+L2+UnAl-seed0-jpeg60 --data GenD_root --groups CDF
   gendkit test test_predictions.csv --format official --level frame --threshold oracle
   gendkit test metric_dict_best.pickle --format deepfakebench
+
+A name stands for its weights, its test data and its corruption of the crops (gendkit experiments
+show NAME). Weights of another run are read from --from RUN, else from _build/out/runs/THAT_RUN: train
+it first. Its threshold comes from that run's clean select crops.
 
 The accuracies need a threshold. It is chosen on the rows of the role select where there are any
 (--threshold select), or given as a number; oracle takes that of the test set's own equal error
@@ -44,11 +50,27 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scores", nargs="?", type=Path, metavar="SCORES", help="a scores file")
+    parser.add_argument(
+        "scores",
+        nargs="?",
+        metavar="SCORES|NAME",
+        help="a scores file, or the name of an experiment",
+    )
     parser.add_argument("--from", dest="run", type=Path, help="folder that gendkit train wrote")
     parser.add_argument("--model", help="a released model's id, a folder, or embedded")
     parser.add_argument(
-        "--data", type=Path, help="manifest (.csv) of videos or crops; its report rows are scored"
+        "--data",
+        type=Path,
+        help="manifest (.csv) of videos or crops, whose report rows are scored; with the name of an "
+        "official run the folder that holds its lists",
+    )
+    parser.add_argument(
+        "--profile",
+        choices=("fast", "demo", "full"),
+        help="of a NAME (default: fast for the kit's own runs, full for official ones)",
+    )
+    parser.add_argument(
+        "--groups", nargs="+", metavar="GROUP", help="of a NAME: only these test groups"
     )
     parser.add_argument(
         "--format",
@@ -95,10 +117,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     args = parser.parse_args(argv)
+    args.name = _name_of(args.scores)
+    if args.name is None and args.scores is not None:
+        args.scores = Path(args.scores)
     given = [args.scores is not None, args.run is not None, args.model is not None]
-    if sum(given) != 1:
-        parser.error("give one of SCORES, --from RUN and --model MODEL")
-    if args.scores is not None and args.data is not None and args.format != "deepfakebench":
+    if args.name is not None and args.model is not None:
+        parser.error(
+            "a NAME brings its weights; leave --model out, or give --model and --data alone"
+        )
+    if args.name is None and sum(given) != 1:
+        parser.error("give one of SCORES, NAME, --from RUN and --model MODEL")
+    if args.name is None and (args.profile or args.groups):
+        parser.error("--profile and --groups belong to the NAME of an experiment")
+    if (
+        args.name is None
+        and args.scores is not None
+        and args.data is not None
+        and args.format != "deepfakebench"
+    ):
         parser.error("--data needs a model: --from RUN or --model MODEL; SCORES are scored already")
     if args.model is not None and args.data is None:
         parser.error("--model needs --data MANIFEST, the videos or crops to score")
@@ -114,6 +150,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"gendkit test: {error}", file=sys.stderr)
         return 1
+
+
+def _name_of(text: str | None) -> str | None:
+    """Say if a word names an experiment: no such file, and not what a file's name looks like."""
+    if text is None or Path(text).exists() or Path(text).suffix in (".csv", ".pickle", ".pkl"):
+        return None
+    return None if "/" in text else text
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -157,6 +200,10 @@ def _scores(args: argparse.Namespace) -> tuple["pd.DataFrame", dict[str, Any]]:
     """Return the scores, with select rows where there are any, and where they come from."""
     from gendkit import evaluate, official
 
+    if args.name is not None:
+        from gendkit.commands import test_named
+
+        return test_named.scores_of(args)
     if args.scores is not None:
         scores = official.read(args.scores, args.format, args.data)
         return scores, {"file": str(args.scores), "format": args.format}

@@ -148,7 +148,7 @@ def _experiment(args: argparse.Namespace) -> tuple["Experiment", bool]:
         if not sized.trains:
             raise ValueError(
                 f"{found.name} trains nothing, it tests {found.weights}; "
-                "use: gendkit test --model MODEL --data MANIFEST"
+                f"use: gendkit test {found.name}"
             )
         init_head = changes.pop("init_head", sized.backbone == "embedded")
         sized = _changed(sized, changes)
@@ -198,7 +198,8 @@ def _crops(args: argparse.Namespace, experiment: "Experiment") -> tuple["pd.Data
     """Return the frame manifest with roles and the folder its paths are relative to."""
     data = experiment.data
     if args.data is not None and args.data.is_file():
-        return _read_or_extract([args.data], data.n_frames, args.workers)
+        crops, root = _read_or_extract([args.data], data.n_frames, args.workers)
+        return data.narrow(crops), root
     if data.kind == "lists":
         if args.data is None:
             raise ValueError(
@@ -221,7 +222,7 @@ def _crops(args: argparse.Namespace, experiment: "Experiment") -> tuple["pd.Data
     ]
     import pandas as pd
 
-    return pd.concat(wanted, ignore_index=True), root
+    return data.narrow(pd.concat(wanted, ignore_index=True)), root
 
 
 def _read_or_extract(

@@ -1,10 +1,12 @@
 """What an experiment is: one frozen record that says what is built, tuned, read and tested."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gendkit.recipe import TrainConfig
 
 SOURCES = ("official", "fixed", "kit")
@@ -26,6 +28,8 @@ class Data:
         val: Lists or manifests that choose the epoch.
         test: Group -> lists or manifests; each group is scored apart.
         n_frames: Frames of each video.
+        methods: Manipulations to train and to choose the epoch on, beside the reals; empty for
+            all. What is tested stays.
     """
 
     kind: str
@@ -33,13 +37,29 @@ class Data:
     val: tuple[str, ...]
     test: Mapping[str, tuple[str, ...]]
     n_frames: int = 32
+    methods: tuple[str, ...] = ()
+
+    def narrow(self, rows: "pd.DataFrame") -> "pd.DataFrame":
+        """Drop fit and select rows of manipulations that the run must not see.
+
+        Args:
+            rows: Manifest with method, label and role.
+
+        Returns:
+            The rows that stay, index kept.
+        """
+        if not self.methods:
+            return rows
+        learns = rows["role"].isin(["fit", "select"]) & (rows["label"] == 1)
+        return rows[~learns | rows["method"].isin(self.methods)]
 
 
-def nobody(train: str = "manifest") -> Data:
+def nobody(train: str = "manifest", methods: tuple[str, ...] = ()) -> Data:
     """Give the data of a run on Nobody's Faces.
 
     Args:
         train: "manifest", "paired" or "unpaired": the table of `data/nobody` to train on.
+        methods: As in `Data`.
     """
     return Data(
         kind="nobody",
@@ -47,6 +67,7 @@ def nobody(train: str = "manifest") -> Data:
         val=("nobody/manifest.csv",),
         test={"nobody": ("nobody/manifest.csv",), "nobody-x": ("nobody-x/manifest.csv",)},
         n_frames=3,
+        methods=methods,
     )
 
 
@@ -106,11 +127,13 @@ class Experiment:
 
         return TrainConfig(**self.training)
 
-    def build(self, pretrained: bool = True) -> Any:
+    def build(self, pretrained: bool = True, start: Callable[[Any], Any] | None = None) -> Any:
         """Build the detector and set what is tuned.
 
         Args:
             pretrained: False for random encoder weights (no download).
+            start: Called with the plain detector before anything is tuned, to give its head a
+                start (`adapters.init_head`).
 
         Returns:
             The detector as `adapters.tune` returns it.
@@ -131,6 +154,8 @@ class Experiment:
             **weights,
             **self.model_options,
         )
+        if start is not None:
+            start(detector)
         return adapters.tune(detector, self.tune, **self.tune_options)
 
     def at(self, profile: str) -> "Experiment":
@@ -179,6 +204,24 @@ class Experiment:
         options = {"feature_scale": NORM_SCALE} if small else {}
         return replace(self, backbone=backbone, data=data, training=training, model_options=options)
 
+    def exposure(self) -> dict[str, str]:
+        """Say of each test group what the run has seen of it before.
+
+        Returns:
+            Group -> "in-domain" (other videos of its collection are trained on), "selection-seen"
+            (they choose the epoch, and are not trained on) or "unseen". Collections that share
+            source videos count as one.
+        """
+        fit, select = (
+            {_collection(p) for p in paths} for paths in (self.data.train, self.data.val)
+        )
+        tags = {}
+        for group, paths in self.data.test.items():
+            own = {_collection(path) for path in paths}
+            known = "selection-seen" if own & select else "unseen"
+            tags[group] = "in-domain" if own & fit else known
+        return tags
+
     def view(self) -> dict[str, Any]:
         """Give what the kit runs as a plain dictionary, ready for JSON."""
         recipe = None
@@ -202,8 +245,20 @@ class Experiment:
                 "val": list(self.data.val),
                 "test": {group: list(paths) for group, paths in self.data.test.items()},
                 "n_frames": self.data.n_frames,
+                "methods": list(self.data.methods),
             },
         }
+
+
+# Collections made from the videos of another one.
+# Source: the cards in gendkit.benchmarks; for Celeb-DF++ its list of sources in the official code.
+_MADE_FROM = {"FSh": "FF", "CDFv3": "CDFv2", "FaceFusion": "CDFv2"}
+
+
+def _collection(path: str) -> str:
+    """Name what a list or manifest belongs to: its folder, without the marks of the crops."""
+    folder = path.removeprefix("config/datasets/").split("/")[0].split("-x1.")[0]
+    return _MADE_FROM.get(folder, folder)
 
 
 # What stays of a recipe when a run is made smaller or larger; the rest is the profile's.

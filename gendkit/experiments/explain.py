@@ -73,7 +73,10 @@ def _training(experiment: Experiment) -> list[str]:
     cycle = f"cycles of {recipe.cycle_epochs:g} epochs" if recipe.cycle_epochs else "one cycle"
     data = experiment.data
     if data.kind == "nobody":
-        read = f"on {data.train[0]} (role fit), the epoch chosen on {data.val[0]} (role select)"
+        what = f", reals and {', '.join(data.methods)} only" if data.methods else ""
+        read = (
+            f"on {data.train[0]} (role fit{what}), the epoch chosen on {data.val[0]} (role select)"
+        )
     else:
         read = f"on {len(data.train)} lists, the epoch chosen on {len(data.val)} lists"
     options = ", ".join(f"{name} {value}" for name, value in experiment.tune_options.items())

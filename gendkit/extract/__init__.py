@@ -23,14 +23,16 @@ import pandas as pd
 from gendkit import manifest, repro, video
 from gendkit.extract.jobs import run_jobs
 from gendkit.extract.overlap import Clock
+from gendkit.extract.scales import crops_at_scales
 from gendkit.extract.track import LIMITS
 from gendkit.extract.units import ExtractError, find_masks, find_units, mask_hash, quick_hash
 from gendkit.extract.work import record_path
 from gendkit.faces import POLICIES, FaceEngine, detector_files
 from gendkit.fan import find_weights
 
-__all__ = ["STATUSES", "ExtractError", "ExtractReport", "find_masks", "run"]
+__all__ = ["STATUSES", "ExtractError", "ExtractReport", "crops_at_scales", "find_masks", "run"]
 
+LOCK_WAIT_S = 600  # how long a second run into the same folder waits for the first
 STATUSES = ("ok", "partial", "no_face", "unreadable", "empty")
 
 
@@ -228,7 +230,7 @@ def _describe(engine: Any, settings: dict | None) -> dict:
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Keep a second run out of the folder; the lock ends with the process, however it ends."""
+    """Let a second run into the folder wait; the lock ends with the process, however it ends."""
     out.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
@@ -237,12 +239,18 @@ def _locked(out: Path) -> Iterator[None]:
         return
     handle = os.open(out, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ExtractError(
-                f"another extraction is writing to {out}; wait for it or use another folder."
-            ) from error
+        until = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= until:
+                    raise ExtractError(
+                        f"another extraction has been writing to {out} for {LOCK_WAIT_S} s; "
+                        "wait for it or use another folder."
+                    ) from error
+                time.sleep(0.2)
         yield
     finally:
         os.close(handle)

