@@ -116,7 +116,7 @@ def losses_and_slopes(
 ) -> tuple[dict[str, float], dict[str, np.ndarray], np.ndarray]:
     """Give the three losses and their gradients in closed form.
 
-    On the sphere |zi - zj|^2 = 2 - 2 zi.zj, so a pair pulls zi along zj and nothing else: alignment with
+    On the sphere ``|zi - zj|^2 = 2 - 2 zi.zj``, so a pair pulls zi along zj and nothing else: alignment with
     weight -2 / (same pairs), uniformity with 2 t k_ij / (sum of k), where k is the Gaussian potential.
 
     Args:

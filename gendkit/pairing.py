@@ -52,7 +52,7 @@ def expected_auroc(
 
     The forgery's weight is normal with mean delta and variance 2 sigma^2 / n. Unpaired, each weight of
     the nuisance is normal with variance 2 tau^2 / n; paired, it is 0. Given the weights, scores of both
-    classes are normal, and the AUROC is Phi(gap / sqrt(2 (w_f^2 sigma^2 + tau^2 |w_v|^2))).
+    classes are normal, and the AUROC is ``Phi(gap / sqrt(2 (w_f^2 sigma^2 + tau^2 |w_v|^2)))``.
 
     Args:
         n: Reals, and fakes, of the training list.

@@ -92,7 +92,7 @@ def fit_probe(features: np.ndarray, labels: np.ndarray, strength: float = 0.1) -
         strength: Inverse of the penalty, > 0: small is a smooth probe, large one that fits what it sees.
 
     Returns:
-        Fitted scikit-learn pipeline; `predict_proba(features)[:, 1]` is P(fake).
+        Fitted scikit-learn pipeline; ``predict_proba(features)[:, 1]`` is P(fake).
 
     Raises:
         ValueError: For one class, unequal lengths, numbers that are not finite, or a strength <= 0.

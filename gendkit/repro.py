@@ -325,8 +325,8 @@ def provenance(**facts: Any) -> dict[str, Any]:
         **facts: Anything `write_json` takes, for example seed=0, profile="fast".
 
     Returns:
-        {"code": {"commit", "dirty", "versions"}, "machine": {...}, "started": ISO time in UTC,
-        **facts}. Outside a git checkout commit and dirty are None. No paths, no host name.
+        {"code": {"commit", "dirty", "versions"}, "machine": {...}, "started": ISO time in UTC} and the
+        facts. Outside a git checkout commit and dirty are None. No paths, no host name.
 
     Source: own; the shape follows the result files of huggingface/peft, method_comparison.
     """

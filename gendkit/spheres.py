@@ -129,7 +129,7 @@ def simplex_uniformity(n: int, t: float = 2.0) -> float:
     Raises:
         ValueError: If n or t is too small.
 
-    Source: own, two lines. The squared distances of all pairs sum to n^2 - |sum z|^2 <= n^2, so their mean is
+    Source: own, two lines. The squared distances of all pairs sum to ``n^2 - |sum z|^2 <= n^2``, so their mean is
     at most 2 n / (n - 1); exp is convex, so the mean of exp(-t d^2) is at least exp of -t times that.
     """
     _check(n, t)
@@ -149,7 +149,7 @@ def uniform_uniformity(dim: int, t: float = 2.0) -> float:
     Raises:
         ValueError: If dim or t is too small.
 
-    Source: own; |x - y|^2 = 2 - 2 cos, and the mean of exp(k cos) over the sphere is the inverse of the
+    Source: own; ``|x - y|^2 = 2 - 2 cos``, and the mean of exp(k cos) over the sphere is the inverse of the
     von Mises-Fisher constant, 0F1(; dim/2; k^2/4), with k = 2 t (Mardia and Jupp 2000, section 9.3.2).
     """
     from scipy.special import hyp0f1
@@ -369,7 +369,7 @@ def rotation_by_gain(features: np.ndarray, gain: np.ndarray) -> np.ndarray:
 
     Returns:
         (N,) degrees, in [0, 180]: arctan of the coefficient of variation of the gains, each channel weighted
-        with its share f_i^2 / |f|^2 of the feature's energy. Equal gains turn nothing.
+        with its share ``f_i^2 / |f|^2`` of the feature's energy. Equal gains turn nothing.
 
     Source: own: cos = E g / sqrt(E g^2), and tan^2 = 1 / cos^2 - 1 = Var g / (E g)^2.
     """

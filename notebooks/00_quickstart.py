@@ -11,7 +11,7 @@
 #
 # Score a face in a minute, and know what the number says and what it does not.
 #
-# | time | fast 20 s (CPU, 2 cores) | level | beginner | needs | nothing |
+# | time | fast 25 s (CPU, 2 cores) | level | beginner | needs | nothing |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to find a face in an image and score it, to score a video frame by frame, and to read the score with its threshold.

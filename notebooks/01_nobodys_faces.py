@@ -11,7 +11,7 @@
 #
 # Build a person, film it, forge it in eleven ways, and find out whether anything but the face gives the forgery away.
 #
-# | time | fast 60 s (CPU, 2 cores) | level | beginner | needs | nothing |
+# | time | fast 80 s (CPU, 2 cores) | level | beginner | needs | nothing |
 # |---|---|---|---|---|---|
 #
 # **You will learn** how a deepfake benchmark is made, from a seed to a coded video; what each family of manipulations does to a picture;

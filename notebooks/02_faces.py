@@ -11,7 +11,7 @@
 #
 # From a video file to the small square picture that a detector really sees.
 #
-# | time | fast 83 s (CPU, 2 cores; 75 s measured before, and 8 s of processor time for the sweep) | level | beginner | needs | 00 |
+# | time | fast 80 s, the extraction included (CPU, 2 cores) | level | beginner | needs | 00 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to decode exact frames, to find a face and its 68 landmarks with face-alignment, to measure how wrong the landmarks are,

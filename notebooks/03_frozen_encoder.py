@@ -11,7 +11,7 @@
 #
 # What a vision encoder is made of, what its features know about a face, and how much of that is about forgeries.
 #
-# | time | fast 60 s (estimated from processor time; CPU, 2 cores) | level | beginner | needs | 02 |
+# | time | fast 40 s, a minute more where no chapter has extracted the crops yet (CPU, 2 cores) | level | beginner | needs | 02 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to take a vision transformer apart and put it together by hand, to cache features once and question them with linear probes,

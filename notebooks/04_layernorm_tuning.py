@@ -11,7 +11,7 @@
 #
 # Train 0.03 % of an encoder, keep the other 99.97 % as it was, and save the difference in a file smaller than a photo.
 #
-# | time | fast 55 s, 65 s more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 02 |
+# | time | fast 60 s, a minute more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 02 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to say what a LayerNorm's gain and bias can and cannot change, to count trained parameters by two routes,

@@ -11,7 +11,7 @@
 #
 # Alignment and uniformity: what they are, what their best possible values are, and what they do to real features.
 #
-# | time | fast 60 s (estimated from processor time; CPU, 2 cores) | level | advanced | needs | 04 |
+# | time | fast 30 s (CPU, 2 cores) | level | advanced | needs | 04 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to derive what normalising does to a gradient, to compute alignment and uniformity by hand, to know their exact optima,

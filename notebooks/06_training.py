@@ -11,7 +11,7 @@
 #
 # Recipe, learning rate, selection, a run that is killed and goes on, and the ladder from a frozen encoder to the full method.
 #
-# | time | fast 50 s, 65 s more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 04, 05 |
+# | time | fast 40 s, a minute more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 04, 05 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to read every line of the paper's recipe, to derive and plot its learning rate, to choose an epoch without fooling yourself,

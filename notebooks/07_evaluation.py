@@ -11,7 +11,7 @@
 #
 # Frame and video level, intervals, roles, leaks: how to get a number that another person gets too.
 #
-# | time | fast 70 s, 65 s more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 00, 04 |
+# | time | fast 55 s, a minute more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 00, 04 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to train a detector on one role of a benchmark and report it on another, to read an AUROC with its interval,

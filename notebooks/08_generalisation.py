@@ -11,7 +11,7 @@
 #
 # Seen and unseen manipulations, another camera, train on one and test on all, and which average to believe.
 #
-# | time | fast 25 s, 90 s more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 06, 07 |
+# | time | fast 45 s, a minute more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 06, 07 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to tag every column of a results table as in-domain, selection-seen or unseen, to measure a generalisation gap without confusing it with difficulty,

@@ -11,7 +11,7 @@
 #
 # Train on a fake beside the real it was made from, or beside reals of other people: as many videos, another detector.
 #
-# | time | fast 55 s (estimate from 62 s of processor time; the machine was never idle), 65 s more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 01, 07 |
+# | time | fast 60 s, a minute more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 01, 07 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to say what a pair cancels and what it cannot, to compare paired and unpaired training at equal budget with an interval,

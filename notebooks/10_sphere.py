@@ -11,7 +11,7 @@
 #
 # Where real and fake faces live, what a map of it shows, and what it only seems to show.
 #
-# | time | fast 52 s, 65 s more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 04 |
+# | time | fast 75 s, a minute more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 04 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to put features on the unit sphere and measure them there, to map them with UMAP onto a sphere that you can turn,

@@ -11,7 +11,7 @@
 #
 # What is left of a detector when the picture has been sent, shrunk, softened or filmed in the dark.
 #
-# | time | fast 65 s (estimate from 107 s of processor time; the machine was never idle), 65 s more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 07 |
+# | time | fast 85 s, a minute more where no chapter has extracted the crops yet (CPU, 2 cores) | level | intermediate | needs | 07 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to measure a robustness curve with intervals, to say what it costs relative to chance, to find out in which band of detail a forgery lives and so to predict the curve,
@@ -29,7 +29,7 @@ out_dir: str = ""  # empty means _build/out
 backbone: str = "embedded"  # encoder of the probe, a name from gendkit.backbones
 adapter: str = ""  # folder of a tuned detector; empty means the embedded one
 n_frames: int = 3  # frames per video that the crops were cut from; one of them is scored
-n_augmented: int = 2  # augmented copies of each fit crop
+n_augmented: int = 1  # augmented copies of each fit crop
 unseen: bool = False  # score the unseen manipulations, too
 n_bootstrap: int = 500  # resamples behind every interval
 

@@ -11,7 +11,7 @@
 #
 # From a folder of videos to a report that you can defend, in six steps, each of which stops when something is wrong.
 #
-# | time | fast about 40 s (estimated: 19 s of processor time at a third of the size) | level | intermediate | needs | 02, 07 |
+# | time | fast 45 s (CPU, 2 cores) | level | intermediate | needs | 02, 07 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to check a folder against what a release should hold, to turn names into people, pairs and roles, to audit the set before anything is trained on it,

@@ -11,7 +11,7 @@
 #
 # What was released, how to load it without its authors' code, and how to share a model of your own so that others can use it and know its limits.
 #
-# | time | fast 35 s (processor time; measured beside other work on 2 cores) | level | intermediate | needs | 00, 04 |
+# | time | fast 25 s (CPU, 2 cores) | level | intermediate | needs | 00, 04 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to load a released GenD model by its name, to score a still and a clip with it, to shrink it to an adapter of less than half a megabyte and get it back bit for bit,

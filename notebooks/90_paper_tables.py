@@ -11,7 +11,7 @@
 #
 # Every published figure with its source, beside what this kit measured, or what it would take.
 #
-# | time | fast about 30 s (CPU, 2 cores, other work running) | level | advanced | needs | 07 |
+# | time | fast 20 s (CPU, 2 cores) | level | advanced | needs | 07 |
 # |---|---|---|---|---|---|
 #
 # **You will learn** to read a published number with its provenance, to check by code what can be checked without data,
