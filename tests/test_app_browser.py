@@ -157,7 +157,11 @@ def test_give_score_look_and_save(page, given, tmp_path):
     assert "2 of 2 files scored" in page.score()
     clip, still = page.rows()
     assert clip[0] == "swap.mp4" and clip[1] == "ok" and clip[2] in ("fake", "real")
-    assert clip[5:8] == ["8", "8", "8"] and still[5:8] == ["1", "1", "1"]
+    assert clip[6:9] == ["8", "8", "8"] and still[6:9] == [
+        "1",
+        "1",
+        "1",
+    ]  # after the calibrated score
     assert "Bild" in still[0] and "顔" in still[0]
     assert page.app.left() == [], "files are left after a request"
     assert page.page.locator("#gk-upload >> text=swap").count() == 0  # the field is empty again
@@ -221,7 +225,7 @@ def test_examples_settings_and_threshold(page):
     page.page.locator("#gk-settings input[type=number]").first.fill("3")
     page.page.locator("#gk-settings input[type=number]").first.press("Tab")
     assert "1 of 1 file scored" in page.score()
-    assert page.rows()[0][5] == "3"
+    assert page.rows()[0][6] == "3"
     page.tab("Threshold")
     page.page.wait_for_selector("#gk-rates >> text=Counted at", timeout=WAIT)
     page.page.wait_for_selector("#gk-curve .scatterlayer path.js-line", timeout=WAIT)
