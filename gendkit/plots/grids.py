@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .style import DASHES, FAKE, OTHERS, REAL, count, f32, finish
+from .style import DASHES, FAKE, OTHERS, REAL, count, f32, finish, need
 
 GROUP_COLORS = {"seen": REAL, "unseen": FAKE, "nobody-x": "#009E73"}
 SYMBOLS = ["circle", "diamond", "square", "triangle-up", "x", "cross"]
@@ -14,15 +14,6 @@ SYMBOLS = ["circle", "diamond", "square", "triangle-up", "x", "cross"]
 # blindness, and light enough for dark numbers everywhere.
 RISING = [[0.0, "#EAF3FA"], [1.0, "#56B4E9"]]
 SIGNED = [[0.0, "#6DB1DE"], [0.5, "#FFFFFF"], [1.0, "#F0A06A"]]
-
-
-def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in table.columns]
-    if missing or len(table) == 0:
-        raise ValueError(
-            f"a table with rows and the columns {list(columns)} is needed; missing {missing}, "
-            f"{len(table)} rows"
-        )
 
 
 def heat_map(
@@ -59,7 +50,7 @@ def heat_map(
     Raises:
         ValueError: If a column is missing, there is no row, or a cell stands twice.
     """
-    _need(table, [rows, columns, value, *([marked] if marked else [])])
+    need(table, [rows, columns, value, *([marked] if marked else [])])
     if table.duplicated([rows, columns]).any():
         raise ValueError(f"a cell of {rows} and {columns} stands twice; keep one row for each")
     ys, xs = (list(dict.fromkeys(table[name])) for name in (rows, columns))
@@ -122,7 +113,7 @@ def ladder(
     Raises:
         ValueError: If a column is missing or there is no row.
     """
-    _need(table, [step, by, value])
+    need(table, [step, by, value])
     steps, kinds = (list(dict.fromkeys(table[name])) for name in (step, by))
     interval = {"low", "high"} <= set(table.columns)
     fig = go.Figure()
@@ -178,7 +169,7 @@ def schedules(
     """
     from plotly.subplots import make_subplots
 
-    _need(table, [by, "epoch", "learning_rate"])
+    need(table, [by, "epoch", "learning_rate"])
     names = list(dict.fromkeys(table[by]))
     fig = make_subplots(len(names), 1, vertical_spacing=0.3 / len(names), subplot_titles=names)
     for k, name in enumerate(names, 1):

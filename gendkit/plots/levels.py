@@ -7,21 +7,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .style import DASHES, OTHERS, f32, finish
+from .style import DASHES, OTHERS, f32, finish, need
 
 SYMBOLS = ["circle", "diamond", "square", "triangle-up", "x", "cross"]
 # A detector keeps its colour from figure to figure.
 _MODELS = {"detector": "#000000", "probe": "#332288", "texture": "#117733",
            "probe, augmented": "#8877FF", "texture, augmented": "#44AA99"}  # fmt: skip
-
-
-def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in table.columns]
-    if missing or len(table) == 0:
-        raise ValueError(
-            f"a table with rows and the columns {list(columns)} is needed; missing {missing}, "
-            f"{len(table)} rows"
-        )
 
 
 def curves_by_level(
@@ -47,7 +38,7 @@ def curves_by_level(
     Raises:
         ValueError: If a column, or a corruption of `axes`, is missing.
     """
-    _need(table, ["corruption", "level", "value", "model", "auroc", "low", "high"])
+    need(table, ["corruption", "level", "value", "model", "auroc", "low", "high"])
     if not axes or set(axes) - set(table["corruption"]):
         raise ValueError(
             f"got axes of {list(axes)}, the table has {sorted(set(table['corruption']))}"
@@ -115,7 +106,7 @@ def before_after(
     Raises:
         ValueError: If a column is missing, there is no row, or a name stands twice.
     """
-    _need(table, ["name", *(f"{k}{end}" for k in "ab" for end in ("", "_low", "_high"))])
+    need(table, ["name", *(f"{k}{end}" for k in "ab" for end in ("", "_low", "_high"))])
     if table["name"].duplicated().any():
         raise ValueError(f"name {table['name'][table['name'].duplicated()].iloc[0]!r} stands twice")
     fig = go.Figure()
@@ -161,7 +152,7 @@ def growth(
     Raises:
         ValueError: If a column is missing or there is no row.
     """
-    _need(table, ["n", "kind", "expected", "simulated", "error"])
+    need(table, ["n", "kind", "expected", "simulated", "error"])
     fig = go.Figure()
     colors = ["#332288", "#882255", "#117733", "#888888"]
     for k, (kind, part) in enumerate(table.groupby("kind", sort=False)):

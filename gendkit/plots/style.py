@@ -94,6 +94,15 @@ def finish(
     return fig
 
 
+def need(table: Any, columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in table.columns]
+    if missing or len(table) == 0:
+        raise ValueError(
+            f"a table with rows and the columns {list(columns)} is needed; missing {missing}, "
+            f"{len(table)} rows"
+        )
+
+
 def count(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
