@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.utils import gather_object
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import default_collate
@@ -127,7 +128,8 @@ def train(
 
     Raises:
         ValueError: If a role lacks a class, nothing is trainable, the loss is not finite, or the
-            checkpoint belongs to another run.
+            checkpoint belongs to another run, or if the processes of a distributed run have read
+            different crops, start weights or settings.
         FileNotFoundError: If there is no checkpoint where `resume` points.
         ImportError: If a logger's package is missing.
 
@@ -158,6 +160,7 @@ def train(
     trainer, run = _prepare(
         model, fit, select, root, config, folder, processor or processor_of(model), facts
     )
+    _check_processes(gather_object([key]))
     is_main = trainer.is_world_process_zero()
     for callback in (
         run,
@@ -204,6 +207,17 @@ def train(
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return replace(_load(model, folder, quiet=True), loaded=False)
+
+
+def _check_processes(fingerprints: Sequence[str]) -> None:
+    """Refuse to train when the processes of one run have not read the same."""
+    if len(set(fingerprints)) > 1:
+        raise ValueError(
+            f"{len(fingerprints)} processes have {len(set(fingerprints))} different runs "
+            f"({', '.join(sorted({key[:12] for key in fingerprints}))}): their crops, start weights "
+            "or settings differ. Finish writing the crops before the start, and seed all processes "
+            "alike before the model is built"
+        )
 
 
 def _prepare(

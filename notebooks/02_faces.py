@@ -336,4 +336,4 @@ plots.face_overlay(
 #
 # ## Next
 #
-# Chapter 4 tunes the LayerNorms of an encoder on these crops.
+# Chapter 3 shows an encoder these crops, and asks what it knows about them before anything is trained.

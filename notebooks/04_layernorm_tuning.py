@@ -142,7 +142,7 @@ plots.parameter_bars(
 # %% [markdown]
 # ## The loop in the open
 #
-# Chapter 7 trains with `train.train`, which drives `transformers.Trainer`.
+# Chapter 6 trains with `train.train`, which drives `transformers.Trainer`.
 # Here is the same thing by hand, because a loop that you have written once holds no secrets.
 # First the data: crops of the *fit* people, in batches that put every fake beside its real.
 
@@ -354,4 +354,4 @@ print("channel 3 no longer reaches the next layer")
 #
 # ## Next
 #
-# Chapter 7 trains the same detector with `train.train` and reports it.
+# Chapter 5 asks what the two losses on the sphere want; chapter 6 trains the whole method with `train.train`.

@@ -19,7 +19,7 @@
 #
 # **Why it matters.** Most disagreements about deepfake detectors are not about detectors.
 # They are about how many frames were scored, how frame scores became a video score, which set chose the checkpoint, and how few videos stand behind the third decimal.
-# Each of these choices moves an AUROC by more than most papers claim as progress.
+# Each of these choices can move an AUROC by more than one method differs from the next.
 # This chapter makes every choice visible, measures what it costs, and shows the guard that stops you from making it by accident.
 
 # %% tags=["parameters"]
@@ -35,7 +35,7 @@ n_bootstrap: int = 1000  # resamples behind every interval
 
 # %% [markdown]
 # The setup cell imports what this chapter uses and fixes the seed.
-# On Colab, upload or clone the repository first and run the install line.
+# On Colab, clone the repository first.
 
 # %% tags=["setup"]
 import sys
@@ -325,4 +325,4 @@ print(f"a random fake scores above a random real in {wins:.1%} of the pairs")
 #
 # ## Next
 #
-# Chapter 10 looks at the embeddings behind these scores.
+# Chapter 8 asks the same detector about forgeries and cameras that it never saw.

@@ -292,4 +292,4 @@ assert np.allclose(np.linalg.norm(centred, axis=1), 1, atol=1e-5)
 #
 # ## Next
 #
-# Back to chapter 7 for the numbers, or on to your own data with the extraction of chapter 2.
+# Chapter 11 asks what is left of a detector after compression, blur and noise.

@@ -35,7 +35,7 @@ n_permutations: int = 1000  # deals of every slice test
 
 # %% [markdown]
 # The setup cell imports what this chapter uses and fixes the seed.
-# On Colab, clone the repository first and run the install line.
+# On Colab, clone the repository first.
 
 # %% tags=["setup"]
 import sys

@@ -33,7 +33,7 @@ n_bootstrap: int = 1000  # resamples behind every interval
 
 # %% [markdown]
 # The setup cell imports what this chapter uses and fixes the seed.
-# On Colab, clone the repository first and run the install line.
+# On Colab, clone the repository first.
 
 # %% tags=["setup"]
 import sys

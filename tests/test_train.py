@@ -433,6 +433,7 @@ def two_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ddp")
     config = replace(FAST, epochs=2, label_smoothing=0.05)
     (folder / "config.json").write_text(json.dumps(asdict(config)), "utf-8")
+    make_crops(folder / "crops")[1].to_csv(folder / "crops.csv", index=False)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -480,6 +481,12 @@ def test_two_processes_equal_one_with_twice_the_accumulation(two_processes, crop
     for name in ("loss", "loss_alignment", "loss_uniformity", "select_auroc", "learning_rate"):
         np.testing.assert_allclose(history[name], one.history[name], rtol=2e-3, err_msg=name)
     assert json.loads((found / "run.json").read_text("utf-8"))["n_processes"] == 2
+
+
+def test_processes_that_read_different_crops_are_refused():
+    train._check_processes(["a" * 64, "a" * 64])
+    with pytest.raises(ValueError, match="2 processes have 2 different runs.*Finish writing"):
+        train._check_processes(["a" * 64, "b" * 64])
 
 
 def fixed_scores(monkeypatch, values):
