@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.gendkit-installed
 TF4 := .venv-tf4
 APP := .venv-app
-TF4_TESTS := tests/test_hub.py tests/test_convert.py tests/test_model.py tests/test_adapters.py tests/test_backbones.py
+TF4_TESTS := tests/test_hub.py tests/test_convert.py tests/test_model.py tests/test_adapters.py tests/test_backbones.py tests/test_train.py
 
 # Two threads: the same speed everywhere and no fight for cores.
 export OMP_NUM_THREADS ?= 2

@@ -68,8 +68,6 @@ class CropDataset(Dataset):
         seed: Seed of the augmentation.
         paired: A real and its fakes (same dataset, source_id and frame) get the same draw, so
             geometry and camera effects cannot tell them apart.
-        cache_mb: Memory for decoded uint8 crops in MiB; 0 decodes each time. Rows beyond the
-            budget are decoded each time.
 
     Raises:
         ValueError: If the table is empty, a label is not 0 or 1, or a file is not an image.
@@ -84,7 +82,6 @@ class CropDataset(Dataset):
         augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None,
         seed: int = 0,
         paired: bool = True,
-        cache_mb: int = 2048,
     ) -> None:
         if len(table) == 0:
             raise ValueError(
@@ -108,8 +105,6 @@ class CropDataset(Dataset):
                     f"{row_name(self.table, index)}: no file under {root}; "
                     "check root, or run the extraction again"
                 )
-        self._cache: dict[int, np.ndarray] = {}
-        self._budget = cache_mb * 2**20
         self._keys = self._draw_keys()
 
     def _draw_keys(self) -> list[str]:
@@ -122,19 +117,17 @@ class CropDataset(Dataset):
         self.epoch = int(epoch)
 
     def image(self, index: int) -> np.ndarray:
-        """Decode one crop, or take it from memory.
+        """Decode one crop.
 
         Args:
             index: Row position.
 
         Returns:
             (H, W, 3) uint8 RGB; read only, copy before you change it.
-        """
-        if index in self._cache:
-            return self._cache[index]
-        return self._kept(index, self._decode(index))
 
-    def _decode(self, index: int) -> np.ndarray:
+        Raises:
+            ValueError: If the file is not an image.
+        """
         try:
             with Image.open(self.paths[index]) as file:
                 return np.asarray(file.convert("RGB"))
@@ -143,14 +136,6 @@ class CropDataset(Dataset):
                 f"{row_name(self.table, index)} is not a readable image ({error}); "
                 "delete it and run the extraction again"
             ) from error
-
-    def _kept(self, index: int, image: np.ndarray) -> np.ndarray:
-        """Keep a decoded crop if the budget allows it."""
-        if index not in self._cache and self._budget >= image.nbytes:
-            image.setflags(write=False)
-            self._cache[index] = image
-            self._budget -= image.nbytes
-        return image
 
     def rng(self, index: int) -> np.random.Generator:
         """Return the generator of one row in this epoch (equal for a real and its fakes)."""
@@ -162,12 +147,10 @@ class CropDataset(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def _made(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return one crop as decoded, and augmented."""
-        image = self._cache.get(index)
-        if image is None:
-            image = self._decode(index)
-        return image, image if self.augment is None else self.augment(image, self.rng(index))
+    def _made(self, index: int) -> np.ndarray:
+        """Return one crop, decoded and augmented."""
+        image = self.image(index)
+        return image if self.augment is None else self.augment(image, self.rng(index))
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         # torch's loader calls this once per batch: one processor call instead of B.
@@ -176,12 +159,9 @@ class CropDataset(Dataset):
         n_threads = min(torch.get_num_threads(), len(indices))
         if n_threads > 1:
             with ThreadPoolExecutor(n_threads) as pool:
-                done = list(pool.map(self._made, indices))
+                images = list(pool.map(self._made, indices))
         else:
-            done = [self._made(index) for index in indices]
-        for index, (image, _) in zip(indices, done, strict=True):
-            self._kept(index, image)
-        images = [image for _, image in done]
+            images = [self._made(index) for index in indices]
         pixels = to_pixels(self.processor, images)
         return [
             {"pixel_values": pixel, "labels": int(self.labels[index]), "index": int(index)}

@@ -141,7 +141,7 @@ def _forward(
     by = [name for name in [*KEY, "frame", "path"] if name in table.columns]
     order = table.sort_values(by, kind="stable").index.to_numpy()
     prepare = processor or processor_of(model)
-    data = CropDataset(table, root, prepare, transform, seed, paired=False, cache_mb=0)
+    data = CropDataset(table, root, prepare, transform, seed, paired=False)
     where, was_training = repro.device(device), model.training
     model.to(where).eval()
     parts = []

@@ -107,7 +107,7 @@ def decode(table: pd.DataFrame, root: str | Path) -> list[np.ndarray]:
     """
     from gendkit.datasets import CropDataset
 
-    data = CropDataset(table, root, list, cache_mb=0)
+    data = CropDataset(table, root, list)
     return _threaded(data.image, range(len(data)))
 
 

@@ -237,6 +237,8 @@ def _prepare(
         else RandomBatchSampler(len(fit), config.batch_size, config.seed)
     )
     where = repro.device("auto").type
+    # transformers 4 sets this for a bf16 run and leaves it to every later run of the process
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if config.precision == "bf16" else "no"
     args = TrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=config.epochs,

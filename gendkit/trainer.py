@@ -70,7 +70,8 @@ class GenDTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
-        return self.accelerator.prepare(loader)
+        # alone, accelerate would only hold one batch more in memory
+        return self.accelerator.prepare(loader) if n_processes > 1 else loader
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Return the recipe's schedule, per update."""

@@ -580,6 +580,14 @@ def test_show_as_text_and_json(capsys):
     assert command.main(["show", "Effort-tmp"]) == 0
     text = capsys.readouterr().out
     assert "Trap:" in text and "runs nothing of this" in text and "not in the kit" in text
+    assert "run it" not in text
+    for name, call in {
+        "nobody-LN": "train nobody-LN",
+        "wacv-LN": "train wacv-LN --data ROOT",
+        "wacv-LN+L2+UnAl-seed0-resize-224-0": "test wacv-LN+L2+UnAl-seed0-resize-224-0 --data ROOT",
+    }.items():
+        assert command.main(["show", name]) == 0
+        assert capsys.readouterr().out.endswith(f"run it: gendkit {call}\n")
     assert command.main(["show", "wacv-LN+L2+UnAl-seed0", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["settings"] == OFFICIAL["wacv-LN+L2+UnAl-seed0"]

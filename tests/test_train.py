@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import transformers
 from PIL import Image
 from tiny import FAST, make_crops, same, tiny_model, tuned
 from torch import nn
@@ -21,6 +22,8 @@ from transformers import TrainerCallback
 from gendkit import adapters, backbones, evaluate, metrics, recipe, train
 from gendkit.datasets import CropDataset, RandomBatchSampler
 from gendkit.losses import GenDLoss
+
+LOGGED = 1e-5 if int(transformers.__version__.split(".")[0]) >= 5 else 6e-5  # 4 rounds the loss
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +138,7 @@ def test_loss_parts_and_learning_rate_are_logged(run):
         + FAST.alignment * history["loss_alignment"]
         + FAST.uniformity * history["loss_uniformity"]
     )
-    np.testing.assert_allclose(total, history["loss"], rtol=1e-4)
+    np.testing.assert_allclose(total, history["loss"], rtol=1e-4, atol=LOGGED)
     assert {"learning_rate", "select_map", "select_loss", "seconds"} <= set(history)
     assert history.isna().sum().sum() == 0
 
@@ -348,7 +351,7 @@ def test_a_frozen_encoder_runs_once_and_training_equals_a_plain_loop(crops, tmp_
     # fused and plain AdamW differ by float32 rounding
     for name, value in head.named_parameters():
         torch.testing.assert_close(tuned(result.model)[f"head.{name}"], value, atol=1e-6, rtol=1e-5)
-    assert result.history["loss"].item() == pytest.approx(np.mean(losses), abs=1e-5)
+    assert result.history["loss"].item() == pytest.approx(np.mean(losses), abs=LOGGED)
 
 
 def test_cache_features_equals_the_forward_pass(crops):

@@ -160,6 +160,9 @@ def _show(args: argparse.Namespace) -> tuple[str, int]:
     if lacks:
         lines.append("the kit cannot")
         lines += [f"  {line}" for line in lacks]
+    if does:
+        where = " --data ROOT" if run.source == "official" else ""
+        lines.append(f"run it: gendkit {'train' if run.trains else 'test'} {run.name}{where}")
     return "\n".join(lines), 0
 
 
