@@ -6,6 +6,7 @@ the alt text of the figure as its label. Every picture must have alt text; widge
 
 import html
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SCRIPT = "_static/plotly.min.js"
 NARROW_PX = 500  # a phone: smaller letters inside the figure
+# what `gendkit.repro.progress` prints while it waits
+PROGRESS = re.compile(r"^.+: \d+ % \(\d+/\d+\), \d+ s, ETA \d+ s\n", re.MULTILINE)
 TITLE_PX = 55  # what title and caption line take inside a figure
 
 
@@ -49,8 +52,9 @@ def plotly_html(figure: Mapping[str, Any], div_id: str, where: str) -> str:
     """Write one figure as HTML.
 
     Args:
-        figure: Plotly JSON with `data` and `layout`; `layout.meta.alt` is the alt text and
-            `layout.meta.caption` (optional) the caption below the figure.
+        figure: Plotly JSON with `data` and `layout`; `layout.meta.alt` is the alt text,
+            `layout.meta.caption` (optional) the caption below the figure, and `layout.meta.aspect`
+            (optional) height over width of what is drawn, which the height then follows.
         div_id: Unique id in the page.
         where: Words for the error message, such as "code cell 3".
 
@@ -68,14 +72,18 @@ def plotly_html(figure: Mapping[str, Any], div_id: str, where: str) -> str:
             f"{where}: the figure has no alt text; set fig.update_layout(meta={{'alt': 'what it shows'}})"
         )
     layout, title = _title_out(layout)
-    height = int(layout.get("height") or 450)
+    height = f"{int(layout.get('height') or 450)}px"
+    if aspect := meta.get("aspect"):
+        m = layout["margin"]
+        height = f"calc({aspect:.4f} * (100cqw - {m['l'] + m['r']}px) + {m['t'] + m['b']}px)"
+        layout.pop("height", None)
     config = {"responsive": True, "displaylogo": False, **figure.get("config", {})}
     config.pop("plotlyServerURL", None)
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure class="gendkit-figure">{title}'
         f'<div id="{div_id}" class="gendkit-plot" role="img" aria-label="{html.escape(alt)}" '
-        f'style="height:{height}px;width:100%"></div>'
+        f'style="height:{height};width:100%"></div>'
         f"<script>Plotly.newPlot({_json(div_id)},{{data:{_json(figure.get('data', []))},"
         f"layout:(l => innerWidth < {NARROW_PX} ? {{...l, font: {{...l.font, size: 11}}}} : l)"
         f"({_json(layout)}),config:{_json(config)},frames:{_json(figure.get('frames', []))}}});"
@@ -95,6 +103,15 @@ def _picture(output: Any, mime: str, where: str) -> str:
     return f'<img class="gendkit-picture" alt="{html.escape(str(alt))}" src="data:{mime};base64,{source}">'
 
 
+def _without_progress(output: Any) -> Any:
+    """Take the lines of `repro.progress` out of printed text; None if nothing else was printed."""
+    if output.output_type != "stream":
+        return output
+    text = "".join(output.text)
+    output.text = PROGRESS.sub("", text)
+    return output if output.text or not text else None
+
+
 def publish(
     notebook: nbformat.NotebookNode, name: str, to_root: str = "../"
 ) -> nbformat.NotebookNode:
@@ -106,8 +123,9 @@ def publish(
         to_root: Path from the page to the folder that holds `_static`.
 
     Returns:
-        A copy with plotly figures and pictures as HTML, without the machinery's metadata. The cell of injected
-        parameters stays only if it tells the reader something.
+        A copy with plotly figures and pictures as HTML, without the machinery's metadata and the
+        lines of progress. The cell of injected parameters stays only if it tells the reader
+        something.
 
     Raises:
         FigureError: For a figure or picture without alt text, or a widget (it would be blank).
@@ -128,6 +146,7 @@ def publish(
             continue
         number += "injected-parameters" not in tags
         where = f"notebooks/{name}, code cell {number}"
+        cell.outputs = [output for output in map(_without_progress, cell.outputs) if output]
         for output in cell.outputs:
             if output.output_type not in ("display_data", "execute_result"):
                 continue

@@ -130,6 +130,7 @@ plots.score_lines(
 
 # %% [markdown]
 # The spread within a clip is the reason why one frame is not enough.
+# A forgery whose score stays below the threshold is a miss, and this small detector has misses; chapter 7 counts them on many people.
 #
 # ## What the number means
 #

@@ -231,7 +231,7 @@ extraction = extract.run(
     nobody / "manifest.csv", n_frames=n_frames, scale=crop_scale, size=crop_size, workers=2
 )
 print(extraction.report.status.value_counts().to_string())
-extraction.report.head(3)
+extraction.report[["path", "status", "n_asked", "n_faces", "message"]].head(3)
 
 # %% [markdown]
 # Now a folder as the world delivers it: a video that was cut off, a text file with a video's name, a clip without a face, an empty file.

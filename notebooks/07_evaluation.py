@@ -77,7 +77,8 @@ counts[["fit", "select", "report"]]
 # %%
 findings = manifest.audit(videos, root=data / "nobody")
 print(f"{len(findings)} findings")
-findings
+for finding in findings.itertuples():
+    print(f"{finding.severity}: {finding.what}")
 
 # %% [markdown]
 # Next come the crops.
@@ -239,7 +240,8 @@ _, threshold = metrics.eer(select_videos.label, select_videos.p_fake)
 fair = metrics.balanced_accuracy(report_videos.label, report_videos.p_fake, threshold)
 oracle = metrics.oracle_accuracies(report_videos.label, report_videos.p_fake)
 print(f"threshold fixed on select ({threshold:.3f}): balanced accuracy {fair:.3f}")
-print(f"threshold of the test set (oracle): {oracle}")
+best = oracle["oracle_balanced_accuracy"]
+print(f"threshold of the test set ({oracle['oracle_threshold']:.3f}, oracle): {best:.3f}")
 plots.score_histogram(
     report_videos,
     threshold=threshold,

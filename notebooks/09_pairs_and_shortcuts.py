@@ -323,7 +323,8 @@ for kind in ["nothing", *shortcut.KINDS]:
     ends = numbers_of("a", tested(probes[kind], *encoded(*again)))
     rows.append({"name": kind} | ends | numbers_of("b", tested(probes[kind], *clean)))
 fell = pd.DataFrame(rows)
-fell.round(3)
+shown = {"name": "planted", "a": "own test", "b": "clean test"}
+fell.rename(columns=shown).round(3)
 
 # %%
 n_fit = few[few.role == "fit"].source_id.nunique()
@@ -399,7 +400,8 @@ for kind, table in (("nothing", few), ("identity", planted["identity"])):
 
 # %%
 published = paper.table("pairs")
-published[["row", "column", "value", "unit", "tag", "note"]]
+print(published.note.iloc[0])
+published[["row", "column", "value", "unit", "tag"]]
 
 # %% [markdown]
 # Tag S means second-hand, not checked against the paper.

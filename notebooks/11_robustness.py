@@ -65,6 +65,7 @@ from gendkit import (
 )
 from gendkit.nobody import cut
 
+pd.set_option("display.max_colwidth", None)  # notes are read to their end
 rng = repro.seed_all(seed)
 data = repro.data_dir(data_dir)
 out = repro.out_dir(out_dir)

@@ -52,6 +52,7 @@ from scipy.stats import spearmanr
 import gendkit
 from gendkit import benchmarks, evaluate, losses, paper, plots, report, repro, results
 
+pd.set_option("display.max_colwidth", None)  # notes are read to their end
 rng = repro.seed_all(seed)
 data = repro.data_dir(data_dir)
 out = repro.out_dir(out_dir)
@@ -72,7 +73,8 @@ overview = (
     .agg(figures=("found", "size"), found=("found", "sum"))
 )
 tags = published[published.tag != ""].groupby(["table", "tag"]).size().unstack(fill_value=0)
-paper.tables()[["title", "filled_by"]].join(overview).join(tags).fillna(0)
+tags = tags.reindex(overview.index, fill_value=0)
+paper.tables()[["title", "filled_by"]].join(overview).join(tags)
 
 # %%
 aurocs = published[published.unit.str.startswith("AUROC") & (published.value != "")]
@@ -96,7 +98,7 @@ shown = cells.assign(text=(cells.value + " " + cells.tag).str.strip())
 grid = shown.groupby(["row", "column"], sort=False).text.agg(" / ".join).unstack()
 grid[["GenD CLIP", "GenD PE", "GenD DINOv3", "Effort", "ForAda"]].reindex(
     dict.fromkeys(cells.row)
-).replace("", "–")
+).replace("", "–").fillna("–")
 
 # %% [markdown]
 # Two values in one cell are two sources that disagree.

@@ -17,6 +17,8 @@ import build  # noqa: E402
 import nbfigures  # noqa: E402
 import nbrun  # noqa: E402
 
+from gendkit import repro  # noqa: E402
+
 FIXTURES = ROOT / "tests" / "fixtures_nb"
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 GOOD = FIXTURES / "99_good.py"
@@ -308,6 +310,28 @@ def test_the_title_of_a_figure_is_text_of_the_page_where_it_wraps():
 def test_what_a_reader_could_not_see_is_refused(data, found):
     with pytest.raises(nbfigures.FigureError, match=f"notebooks/01_x, code cell 1: .*{found}"):
         nbfigures.publish(one_output(data), "01_x")
+
+
+def test_pictures_give_their_figure_its_height():
+    """Two parts high and one wide: on a page of w pixels 2 (w - 20) + 40, whatever w is."""
+    margin = {"l": 10, "r": 10, "t": 30, "b": 10}
+    layout = {"meta": {"alt": "faces", "aspect": 2.0}, "height": 500, "margin": margin}
+    text = html_of(
+        nbfigures.publish(one_output({nbfigures.PLOTLY: {"data": [], "layout": layout}}), "01_x")
+    )
+    assert "height:calc(2.0000 * (100cqw - 20px) + 40px)" in text and '"height":500' not in text
+
+
+def test_progress_stays_out_of_the_book(capfd):
+    list(repro.progress(range(3), what="extract: nobody"))
+    lines = capfd.readouterr().err
+    assert lines.count("ETA") == 3
+    for text, left in ((lines, None), (lines + "3 crops\n", "3 crops\n"), ("", "")):
+        notebook = one_output({})
+        output = nbformat.v4.new_output("stream", name="stdout", text=text)
+        notebook.cells[0].outputs = [output]
+        outputs = nbfigures.publish(notebook, "01_x").cells[0].outputs
+        assert [o.text for o in outputs] == ([] if left is None else [left])
 
 
 def test_a_picture_with_alt_text_is_shown():

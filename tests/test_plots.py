@@ -274,6 +274,8 @@ def test_contact_sheet_places_every_image_with_its_caption():
     assert [a.text for a in fig.layout.annotations] == list("abcde")
     assert fig.layout.yaxis.range[0] > fig.layout.yaxis.range[1]  # first row on top
     assert "5 images" in fig.layout.meta["alt"]
+    shape = (fig.layout.yaxis.range[0], fig.layout.xaxis.range[1])
+    assert fig.layout.meta["aspect"] == pytest.approx(shape[0] / shape[1])
     with pytest.raises(ValueError, match="2 images and 1 captions"):
         plots.contact_sheet([image()] * 2, ["a"])
 

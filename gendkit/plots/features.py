@@ -179,7 +179,7 @@ def share_bars(
         fig.add_bar(
             x=f32(row), y=[str(c) for c in shares.columns], orientation="h", name=str(part),
             marker={"color": _color(str(part), k), "pattern": {"shape": ["", "/", "x", "\\", "."][k % 5]}},
-            text=[f"{v:.0%}" if v > 0.04 else "" for v in row], textposition="inside",
+            text=[f"{v:.0%}" if v > 0.5 else "" for v in row], textposition="inside",
             hovertemplate=f"{part}: %{{x:.2%}}<extra></extra>",
         )  # fmt: skip
     fig.update_xaxes(title="Share of the variance", range=[0, 1], tickformat=".0%")

@@ -117,7 +117,10 @@ def contact_sheet(
         "height": 95 + int(n_rows * step * 720 / n_columns),
         "margin": {"l": 10, "r": 10, "b": 10},
     }
-    return finish(fig, title, [count(len(images), "image")], profile, caption, **layout)
+    finish(fig, title, [count(len(images), "image")], profile, caption, **layout)
+    # height over width: the book fits the height to the page
+    fig.layout.meta = {**fig.layout.meta, "aspect": n_rows * step / n_columns}
+    return fig
 
 
 def face_overlay(
