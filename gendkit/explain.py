@@ -164,7 +164,7 @@ class Deletion:
         verdict = (
             "the map points at parts that the score rests on"
             if self.faithful
-            else "the map does no better than chance here: do not read it"
+            else "not enough to be evidence, so do not read it"
         )
         return (
             f"Covering what the map marks first lowers the score faster than {beaten} of {n} random "
