@@ -46,8 +46,14 @@ book: $(STAMP) ## run the notebooks (PROFILE=fast) and build _build/html
 exercises: $(STAMP) ## the notebooks without solutions, for a class, into _build/exercises
 	$(BIN)/python book/exercises.py $(ARGS)
 
+# The notebooks run last and alone, so that their times mean something.
 test: $(STAMP) ## all tests; each notebook is one of them
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/test_notebooks.py
+	$(BIN)/python -m pytest tests/test_notebooks.py
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 test-book: $(STAMP) ## the tests of the built book: links, alt text, headless browser
 	GENDKIT_REQUIRE_BOOK=1 $(BIN)/python -m pytest tests/test_book.py tests/test_browser.py $(ARGS)
