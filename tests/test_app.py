@@ -645,6 +645,13 @@ def test_stored_rates_and_those_of_a_run(detector, tmp_path, tiny_scores):
     assert "was not counted" in ui.rates_text(session, value - 0.1)
 
 
+def test_the_embedded_detector_counts_at_any_threshold(detector):
+    labels, p = explore.select_videos("embedded")
+    told = explore.stored(detector.threshold)
+    assert explore.rates_at(labels, p, told.threshold) == told
+    assert 0 < explore.rates_at(labels, p, 0.999).hits < told.hits
+
+
 def test_moving_the_threshold_moves_the_calls():
     session = ui.Session()
     session.results = [analyse.FileResult("a", "ok", "", p_fake=0.4, mean=0.4, median=0.4)]

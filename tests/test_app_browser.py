@@ -236,7 +236,8 @@ def test_examples_settings_and_threshold(page):
     number = page.page.locator("#gk-cut input[type=number]")
     number.fill("0")
     number.press("Tab")
-    page.page.wait_for_selector("#gk-rates >> text=was not counted", timeout=WAIT)
+    counted = f"{stored['n_real']} of {stored['n_real']} reals called"
+    page.page.wait_for_selector(f"#gk-rates >> text={counted}", timeout=WAIT)
     page.page.wait_for_selector("#gk-calls td:text-is('fake')", timeout=WAIT)
     share = page.page.locator("#gk-share input")
     share.fill("10")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gendkit import repro
 from gendkit.calibration import interval
 from gendkit.decisions import ppv
 
@@ -55,14 +56,15 @@ def select_videos(folder: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
     """Read the scores of the select videos that a run left, so that any threshold can be judged.
 
     Args:
-        folder: Of a run of `gendkit train`.
+        folder: Of a run of `gendkit train`; or "embedded".
 
     Returns:
         labels (N,) and P(fake) (N,) of videos; None without scores of both classes.
     """
     from gendkit import evaluate, metrics
 
-    path = Path(folder) / "scores.csv"
+    home = repro.data_dir() / "weights" / "detector" if str(folder) == "embedded" else Path(folder)
+    path = home / "scores.csv"
     if not path.is_file():
         return None
     scores = evaluate.read_scores(path)

@@ -48,7 +48,8 @@ def run(out: str | Path, work: str | Path, n_frames: int, seed: int) -> pd.DataF
 
     Args:
         out: Folder for adapter_config.json, adapter_model.safetensors, gend_config.json,
-            threshold.json and metrics.json.
+            threshold.json, scores.csv (of the select videos, so that any threshold can be counted)
+            and metrics.json.
         work: Folder for the run; a rerun goes on there.
         n_frames: Frames per video.
         seed: Seed of the run.
@@ -74,6 +75,8 @@ def run(out: str | Path, work: str | Path, n_frames: int, seed: int) -> pd.DataF
     scores = evaluate.score(result.model, crops[crops["role"] != "fit"], crops_dir)
     threshold = calibration.calibrate(scores, seed=seed)
     repro.write_json(out / "threshold.json", threshold | {"n_frames": n_frames})
+    with repro.atomic_path(out / "scores.csv") as temporary:
+        scores[scores["role"] == "select"].to_csv(temporary, index=False)
     table = evaluate.report(scores, seed=seed)
     repro.write_json(out / "metrics.json", table.to_dict("records"))
     return table
