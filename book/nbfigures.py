@@ -16,6 +16,7 @@ PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SCRIPT = "_static/plotly.min.js"
 NARROW_PX = 500  # a phone: smaller letters inside the figure
+CITED = re.compile(r"\[@([\w:-]+)\]")  # a key of references.bib; notebooks are plain Markdown
 # what `gendkit.repro.progress` prints while it waits
 PROGRESS = re.compile(r"^.+: \d+ % \(\d+/\d+\), \d+ s, ETA \d+ s\n", re.MULTILINE)
 TITLE_PX = 55  # what title and caption line take inside a figure
@@ -123,9 +124,9 @@ def publish(
         to_root: Path from the page to the folder that holds `_static`.
 
     Returns:
-        A copy with plotly figures and pictures as HTML, without the machinery's metadata and the
-        lines of progress. The cell of injected parameters stays only if it tells the reader
-        something.
+        A copy with plotly figures and pictures as HTML, citations ("[@key]") linked to the
+        references, and without the machinery's metadata and the lines of progress. The cell of
+        injected parameters stays only if it tells the reader something.
 
     Raises:
         FigureError: For a figure or picture without alt text, or a widget (it would be blank).
@@ -143,6 +144,7 @@ def publish(
                 continue
         kept.append(cell)
         if cell.cell_type != "code":
+            cell.source = CITED.sub(r"{cite}`\1`", cell.source)
             continue
         number += "injected-parameters" not in tags
         where = f"notebooks/{name}, code cell {number}"

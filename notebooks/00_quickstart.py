@@ -206,9 +206,9 @@ print(needed.rename("frames until the call stays").to_string())
 # %% [markdown]
 # ## Further reading
 #
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): the method behind the detector.
-# * Rössler and others, *FaceForensics++* (arXiv 1901.08971): real and manipulated videos in pairs.
-# * Chandra and others, *Deepfake-Eval-2024* (arXiv 2503.02857): how far scores fall outside academic sets.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: the method behind the detector.
+# * Rössler and others, *FaceForensics++* (arXiv 1901.08971) [@rossler2019faceforensics]: real and manipulated videos in pairs.
+# * Chandra and others, *Deepfake-Eval-2024* (arXiv 2503.02857) [@chandra2025deepfakeeval]: how far scores fall outside academic sets.
 #
 # ## Next
 #

@@ -357,11 +357,11 @@ assert right > 0.9
 # %% [markdown]
 # ## Further reading
 #
-# * Rössler and others, *FaceForensics++* (arXiv 1901.08971): DF, F2F, FS and NT, and the idea of pairs.
-# * Thies and others, *Face2Face* (arXiv 2007.14808) and *Deferred Neural Rendering* (arXiv 1904.12356): expression transfer, and the neural textures behind NT.
-# * Shiohara and Yamasaki, *Detecting Deepfakes with Self-Blended Images* (arXiv 2204.08376): a fake without a second person.
-# * Pérez, Gangnet and Blake, *Poisson Image Editing* (doi 10.1145/882262.882269): blending in the gradient domain.
-# * Gebru and others, *Datasheets for Datasets* (arXiv 1803.09010): the form of this benchmark's data card.
+# * Rössler and others, *FaceForensics++* (arXiv 1901.08971) [@rossler2019faceforensics]: DF, F2F, FS and NT, and the idea of pairs.
+# * Thies and others, *Face2Face* (arXiv 2007.14808) [@thies2016face2face] and *Deferred Neural Rendering* (arXiv 1904.12356) [@thies2019neuraltextures]: expression transfer, and the neural textures behind NT.
+# * Shiohara and Yamasaki, *Detecting Deepfakes with Self-Blended Images* (arXiv 2204.08376) [@shiohara2022sbi]: a fake without a second person.
+# * Pérez, Gangnet and Blake, *Poisson Image Editing* (doi 10.1145/882262.882269) [@perez2003poisson]: blending in the gradient domain.
+# * Gebru and others, *Datasheets for Datasets* (arXiv 1803.09010) [@gebru2021datasheets]: the form of this benchmark's data card.
 #
 # ## Next
 #

@@ -329,10 +329,10 @@ plots.face_overlay(
 # %% [markdown]
 # ## Further reading
 #
-# * Bulat, Tzimiropoulos, *How far are we from solving the 2D & 3D Face Alignment problem?* (arXiv 1703.07332): FAN and the face-alignment package.
-# * Dalal, Triggs, *Histograms of Oriented Gradients for Human Detection* (CVPR 2005): the features of dlib's detector.
-# * Umeyama, *Least-squares estimation of transformation parameters between two point patterns* (TPAMI 1991): the closed form behind alignment.
-# * Yermakov, Cech, Matas, Fritz (arXiv 2508.06248): the paper; its crops use five points and scale 1.3.
+# * Bulat, Tzimiropoulos, *How far are we from solving the 2D & 3D Face Alignment problem?* (arXiv 1703.07332) [@bulat2017fan]: FAN and the face-alignment package.
+# * Dalal, Triggs, *Histograms of Oriented Gradients for Human Detection* (CVPR 2005) [@dalal2005hog]: the features of dlib's detector.
+# * Umeyama, *Least-squares estimation of transformation parameters between two point patterns* (TPAMI 1991) [@umeyama1991similarity]: the closed form behind alignment.
+# * Yermakov, Cech, Matas, Fritz (arXiv 2508.06248) [@yermakov2025gend]: the paper; its crops use five points and scale 1.3.
 #
 # ## Next
 #

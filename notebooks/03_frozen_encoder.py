@@ -589,11 +589,11 @@ assert 0.2 < estimate.value < 0.8
 # %% [markdown]
 # ## Further reading
 #
-# * Dosovitskiy and others, *An Image is Worth 16x16 Words* (arXiv 2010.11929): the vision transformer.
-# * Radford and others, *Learning Transferable Visual Models From Natural Language Supervision* (arXiv 2103.00020): CLIP, and linear probes as a yardstick.
-# * Alain, Bengio, *Understanding intermediate layers using linear classifier probes* (arXiv 1610.01644): what a probe says and does not say.
-# * Durall, Keuper, Keuper, *Watch your Up-Convolution* (arXiv 2003.01826): spectra of generated images.
-# * Abnar, Zuidema, *Quantifying Attention Flow in Transformers* (arXiv 2005.00928): rollout; Jain, Wallace, *Attention is not Explanation* (arXiv 1902.10186): why to test it.
+# * Dosovitskiy and others, *An Image is Worth 16x16 Words* (arXiv 2010.11929) [@dosovitskiy2021vit]: the vision transformer.
+# * Radford and others, *Learning Transferable Visual Models From Natural Language Supervision* (arXiv 2103.00020) [@radford2021clip]: CLIP, and linear probes as a yardstick.
+# * Alain, Bengio, *Understanding intermediate layers using linear classifier probes* (arXiv 1610.01644) [@alain2016probes]: what a probe says and does not say.
+# * Durall, Keuper, Keuper, *Watch your Up-Convolution* (arXiv 2003.01826) [@durall2020upconvolution]: spectra of generated images.
+# * Abnar, Zuidema, *Quantifying Attention Flow in Transformers* (arXiv 2005.00928) [@abnar2020rollout]: rollout; Jain, Wallace, *Attention is not Explanation* (arXiv 1902.10186) [@jain2019attention]: why to test it.
 #
 # ## Next
 #

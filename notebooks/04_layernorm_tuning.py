@@ -347,10 +347,10 @@ print("channel 3 no longer reaches the next layer")
 # %% [markdown]
 # ## Further reading
 #
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): LayerNorm tuning of CLIP, PE and DINOv3.
-# * Ba, Kiros, Hinton, *Layer Normalization* (arXiv 1607.06450): the layer itself.
-# * Zhao and others, *Tuning LayerNorm in Attention* (arXiv 2312.11420): the same idea for language models, and the source of PEFT's `LNTuningConfig`.
-# * Ben Zaken, Ravfogel, Goldberg, *BitFit* (arXiv 2106.10199): biases only, a close relative.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: LayerNorm tuning of CLIP, PE and DINOv3.
+# * Ba, Kiros, Hinton, *Layer Normalization* (arXiv 1607.06450) [@ba2016layernorm]: the layer itself.
+# * Zhao and others, *Tuning LayerNorm in Attention* (arXiv 2312.11420) [@zhao2023layernorm]: the same idea for language models, and the source of PEFT's `LNTuningConfig`.
+# * Ben Zaken, Ravfogel, Goldberg, *BitFit* (arXiv 2106.10199) [@benzaken2022bitfit]: biases only, a close relative.
 #
 # ## Next
 #

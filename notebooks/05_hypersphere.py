@@ -602,11 +602,11 @@ print(
 # %% [markdown]
 # ## Further reading
 #
-# * Wang, Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere* (arXiv 2005.10242): the two losses and their limit.
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): weights 0.1 and 0.5, and LayerNorm tuning.
-# * Cohn, Kumar, *Universally optimal distribution of points on spheres* (arXiv math/0607446): why polygon, simplex, octahedron and icosahedron win.
-# * Banerjee, Dhillon, Ghosh, Sra, *Clustering on the Unit Hypersphere using von Mises-Fisher Distributions* (JMLR 6, 2005): the estimate of the concentration.
-# * Ba, Kiros, Hinton, *Layer Normalization* (arXiv 1607.06450): the layer whose gains turn the features.
+# * Wang, Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere* (arXiv 2005.10242) [@wang2020alignment]: the two losses and their limit.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: weights 0.1 and 0.5, and LayerNorm tuning.
+# * Cohn, Kumar, *Universally optimal distribution of points on spheres* (arXiv math/0607446) [@cohn2007universally]: why polygon, simplex, octahedron and icosahedron win.
+# * Banerjee, Dhillon, Ghosh, Sra, *Clustering on the Unit Hypersphere using von Mises-Fisher Distributions* (JMLR 6, 2005) [@banerjee2005vmf]: the estimate of the concentration.
+# * Ba, Kiros, Hinton, *Layer Normalization* (arXiv 1607.06450) [@ba2016layernorm]: the layer whose gains turn the features.
 #
 # ## Next
 #

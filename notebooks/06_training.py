@@ -456,10 +456,10 @@ print(f"the best of four is {answer:.3f} too high on average: as much as many ru
 # %% [markdown]
 # ## Further reading
 #
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): the recipe and the ladder. What this kit knows of its figures, with sources and tags, is `gendkit.paper`.
-# * Loshchilov, Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts* (arXiv 1608.03983): the cosine and its restarts, equation 5.
-# * Loshchilov, Hutter, *Decoupled Weight Decay Regularization* (arXiv 1711.05101): AdamW.
-# * Wang, Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere* (arXiv 2005.10242): the two terms.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: the recipe and the ladder. What this kit knows of its figures, with sources and tags, is `gendkit.paper`.
+# * Loshchilov, Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts* (arXiv 1608.03983) [@loshchilov2017sgdr]: the cosine and its restarts, equation 5.
+# * Loshchilov, Hutter, *Decoupled Weight Decay Regularization* (arXiv 1711.05101) [@loshchilov2019adamw]: AdamW.
+# * Wang, Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere* (arXiv 2005.10242) [@wang2020alignment]: the two terms.
 #
 # ## Next
 #

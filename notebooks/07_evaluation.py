@@ -320,10 +320,10 @@ print(f"a random fake scores above a random real in {wins:.1%} of the pairs")
 # %% [markdown]
 # ## Further reading
 #
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): the method, and video-level AUROC on 14 benchmarks.
-# * Dong and others, *Implicit Identity Leakage* (arXiv 2210.14457): why people must not be shared between roles.
-# * Grommelt and others, *Fake or JPEG?* (arXiv 2403.17608): a detector that read the file format instead of the image.
-# * Rössler and others, *FaceForensics++* (arXiv 1901.08971): the benchmark whose manipulations ours are named after.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: the method, and video-level AUROC on 14 benchmarks.
+# * Dong and others, *Implicit Identity Leakage* (arXiv 2210.14457) [@dong2023identity]: why people must not be shared between roles.
+# * Grommelt and others, *Fake or JPEG?* (arXiv 2403.17608) [@grommelt2024fakejpeg]: a detector that read the file format instead of the image.
+# * Rössler and others, *FaceForensics++* (arXiv 1901.08971) [@rossler2019faceforensics]: the benchmark whose manipulations ours are named after.
 #
 # ## Next
 #

@@ -391,10 +391,10 @@ print(
 # %% [markdown]
 # ## Further reading
 #
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): 14 benchmarks, one training set.
-# * Rössler and others, *FaceForensics++* (arXiv 1901.08971): train on four manipulations; the origin of our four names.
-# * Ojha, Li, Lee, *Towards Universal Fake Image Detectors that Generalize Across Generative Models* (arXiv 2302.10174): why a frozen encoder generalises.
-# * Chandra and others, *Deepfake-Eval-2024* (arXiv 2503.02857): how detectors fall on what is new.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: 14 benchmarks, one training set.
+# * Rössler and others, *FaceForensics++* (arXiv 1901.08971) [@rossler2019faceforensics]: train on four manipulations; the origin of our four names.
+# * Ojha, Li, Lee, *Towards Universal Fake Image Detectors that Generalize Across Generative Models* (arXiv 2302.10174) [@ojha2023universal]: why a frozen encoder generalises.
+# * Chandra and others, *Deepfake-Eval-2024* (arXiv 2503.02857) [@chandra2025deepfakeeval]: how detectors fall on what is new.
 #
 # ## Next
 #

@@ -485,11 +485,11 @@ assert gap["anti-pairs"] > gap["pairs"]
 # %% [markdown]
 # ## Further reading
 #
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): paired against unpaired training, section on training data.
-# * Grommelt and others, *Fake or JPEG?* (arXiv 2403.17608): a codec shortcut found in a published benchmark, and what removing it changed.
-# * Dong and others, *Implicit Identity Leakage* (arXiv 2210.14457): detectors that learn who is shown.
-# * Shiohara and Yamasaki, *Detecting Deepfakes with Self-Blended Images* (arXiv 2204.08376): pairs by construction, without any forger.
-# * Geirhos and others, *Shortcut Learning in Deep Neural Networks* (arXiv 2004.07780): the same story across the whole field.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: paired against unpaired training, section on training data.
+# * Grommelt and others, *Fake or JPEG?* (arXiv 2403.17608) [@grommelt2024fakejpeg]: a codec shortcut found in a published benchmark, and what removing it changed.
+# * Dong and others, *Implicit Identity Leakage* (arXiv 2210.14457) [@dong2023identity]: detectors that learn who is shown.
+# * Shiohara and Yamasaki, *Detecting Deepfakes with Self-Blended Images* (arXiv 2204.08376) [@shiohara2022sbi]: pairs by construction, without any forger.
+# * Geirhos and others, *Shortcut Learning in Deep Neural Networks* (arXiv 2004.07780) [@geirhos2020shortcut]: the same story across the whole field.
 #
 # ## Next
 #

@@ -285,10 +285,10 @@ assert np.allclose(np.linalg.norm(centred, axis=1), 1, atol=1e-5)
 # %% [markdown]
 # ## Further reading
 #
-# * Wang, Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere* (arXiv 2005.10242): the two losses and their optima.
-# * McInnes, Healy, Melville, *UMAP* (arXiv 1802.03426): the method behind the maps.
-# * Venna, Kaski, *Neighborhood preservation in nonlinear projection methods* (ICANN 2001): trustworthiness.
-# * Wattenberg, Viégas, Johnson, *How to Use t-SNE Effectively* (Distill 2016): the same cautions, for the older method.
+# * Wang, Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere* (arXiv 2005.10242) [@wang2020alignment]: the two losses and their optima.
+# * McInnes, Healy, Melville, *UMAP* (arXiv 1802.03426) [@mcinnes2018umap]: the method behind the maps.
+# * Venna, Kaski, *Neighborhood preservation in nonlinear projection methods* (ICANN 2001) [@venna2001neighborhood]: trustworthiness.
+# * Wattenberg, Viégas, Johnson, *How to Use t-SNE Effectively* (Distill 2016) [@wattenberg2016tsne]: the same cautions, for the older method.
 #
 # ## Next
 #

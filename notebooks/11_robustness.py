@@ -456,11 +456,11 @@ assert abs(high_pass(np.full((16, 16, 3), 90, np.uint8), rng).mean() - 128) < 1
 # %% [markdown]
 # ## Further reading
 #
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): the grid of this chapter.
-# * Haliassos and others, *Lips Don't Lie* (arXiv 2012.07657): robustness curves as a main result, by a detector that reads mouth movement instead of texture.
-# * Grommelt and others, *Fake or JPEG?* (arXiv 2403.17608): when JPEG is not the corruption but the label.
-# * Hendrycks and Dietterich, *Benchmarking Neural Network Robustness to Common Corruptions and Perturbations* (arXiv 1903.12261): levels, and errors relative to a baseline.
-# * Wang and others, *CNN-Generated Images Are Surprisingly Easy to Spot... for Now* (arXiv 1912.11035): blur and JPEG as augmentation, and what they buy.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: the grid of this chapter.
+# * Haliassos and others, *Lips Don't Lie* (arXiv 2012.07657) [@haliassos2021lips]: robustness curves as a main result, by a detector that reads mouth movement instead of texture.
+# * Grommelt and others, *Fake or JPEG?* (arXiv 2403.17608) [@grommelt2024fakejpeg]: when JPEG is not the corruption but the label.
+# * Hendrycks and Dietterich, *Benchmarking Neural Network Robustness to Common Corruptions and Perturbations* (arXiv 1903.12261) [@hendrycks2019corruptions]: levels, and errors relative to a baseline.
+# * Wang and others, *CNN-Generated Images Are Surprisingly Easy to Spot... for Now* (arXiv 1912.11035) [@wang2020cnn]: blur and JPEG as augmentation, and what they buy.
 #
 # ## Next
 #

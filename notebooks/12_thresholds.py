@@ -493,11 +493,11 @@ print("on select two numbers always fit at least as well as one; elsewhere they 
 # %% [markdown]
 # ## Further reading
 #
-# * Guo, Pleiss, Sun, Weinberger, *On Calibration of Modern Neural Networks* (arXiv 1706.04599): over-confidence of deep networks, and temperature scaling.
-# * Saerens, Latinne, Decaestecker, *Adjusting the Outputs of a Classifier to New a Priori Probabilities* (Neural Computation 14, 2002): how a score moves with the prevalence.
-# * Elkan, *The Foundations of Cost-Sensitive Learning* (IJCAI 2001): the threshold that follows from costs.
-# * El-Yaniv, Wiener, *On the Foundations of Noise-free Selective Classification* (JMLR 11, 2010): risk against coverage.
-# * Benjamini, Hochberg, *Controlling the False Discovery Rate* (Journal of the Royal Statistical Society B 57, 1995): what to do with many tests.
+# * Guo, Pleiss, Sun, Weinberger, *On Calibration of Modern Neural Networks* (arXiv 1706.04599) [@guo2017calibration]: over-confidence of deep networks, and temperature scaling.
+# * Saerens, Latinne, Decaestecker, *Adjusting the Outputs of a Classifier to New a Priori Probabilities* (Neural Computation 14, 2002) [@saerens2002adjusting]: how a score moves with the prevalence.
+# * Elkan, *The Foundations of Cost-Sensitive Learning* (IJCAI 2001) [@elkan2001costs]: the threshold that follows from costs.
+# * El-Yaniv, Wiener, *On the Foundations of Noise-free Selective Classification* (JMLR 11, 2010) [@elyaniv2010selective]: risk against coverage.
+# * Benjamini, Hochberg, *Controlling the False Discovery Rate* (Journal of the Royal Statistical Society B 57, 1995) [@benjamini1995fdr]: what to do with many tests.
 #
 # ## Next
 #

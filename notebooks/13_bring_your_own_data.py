@@ -346,10 +346,10 @@ assert len(manifest.pairs(own)) == len(swapped)
 # %% [markdown]
 # ## Further reading
 #
-# * Rössler and others, *FaceForensics++: Learning to Detect Manipulated Facial Images* (arXiv 1901.08971): the set, its compressions and its masks.
-# * Li and others, *Celeb-DF: A Large-scale Challenging Dataset for DeepFake Forensics* (arXiv 1909.12962): the set that most papers test on.
-# * Dong and others, *Implicit Identity Leakage: The Stumbling Block to Improving Deepfake Detection Generalization* (arXiv 2210.14457): what a person on both sides of a split does to a result.
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): the fourteen benchmarks and their test groups.
+# * Rössler and others, *FaceForensics++: Learning to Detect Manipulated Facial Images* (arXiv 1901.08971) [@rossler2019faceforensics]: the set, its compressions and its masks.
+# * Li and others, *Celeb-DF: A Large-scale Challenging Dataset for DeepFake Forensics* (arXiv 1909.12962) [@li2020celebdf]: the set that most papers test on.
+# * Dong and others, *Implicit Identity Leakage: The Stumbling Block to Improving Deepfake Detection Generalization* (arXiv 2210.14457) [@dong2023identity]: what a person on both sides of a split does to a result.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: the fourteen benchmarks and their test groups.
 #
 # ## Next
 #

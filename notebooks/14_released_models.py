@@ -442,9 +442,9 @@ assert np.abs(answer - found["p_torch"]).max() < 1e-4
 # %% [markdown]
 # ## Further reading
 #
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): the method and the numbers that the released models are reported with.
-# * Mitchell and others, *Model Cards for Model Reporting* (arXiv 1810.03993): what a card should say, and for whom.
-# * Wolf and others, *HuggingFace's Transformers* (arXiv 1910.03771): the library whose Auto classes and pipeline load what we publish.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: the method and the numbers that the released models are reported with.
+# * Mitchell and others, *Model Cards for Model Reporting* (arXiv 1810.03993) [@mitchell2019cards]: what a card should say, and for whom.
+# * Wolf and others, *HuggingFace's Transformers* (arXiv 1910.03771) [@wolf2020transformers]: the library whose Auto classes and pipeline load what we publish.
 #
 # ## Next
 #

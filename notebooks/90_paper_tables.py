@@ -352,10 +352,10 @@ print(f"{by_hand:,}: two LayerNorms a block, one before, one after, gain and bia
 # %% [markdown]
 # ## Further reading
 #
-# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248): the paper.
-# * Yermakov, Cech, Matas, *Unlocking the Hidden Potential of CLIP in Generalizable Deepfake Detection* (arXiv 2503.19683): the predecessor.
-# * Yan and others, *Orthogonal Subspace Decomposition for Generalizable AI-Generated Image Detection* (arXiv 2411.15633): Effort, one of the two methods it is compared with.
-# * Cui and others, *Forensics Adapter: Unleashing CLIP for Generalizable Face Forgery Detection* (arXiv 2411.19715): ForAda, the other one.
+# * Yermakov, Cech, Matas, Fritz, *Deepfake Detection that Generalizes Across Benchmarks* (arXiv 2508.06248) [@yermakov2025gend]: the paper.
+# * Yermakov, Cech, Matas, *Unlocking the Hidden Potential of CLIP in Generalizable Deepfake Detection* (arXiv 2503.19683) [@yermakov2025clip]: the predecessor.
+# * Yan and others, *Orthogonal Subspace Decomposition for Generalizable AI-Generated Image Detection* (arXiv 2411.15633) [@yan2025effort]: Effort, one of the two methods it is compared with.
+# * Cui and others, *Forensics Adapter: Unleashing CLIP for Generalizable Face Forgery Detection* (arXiv 2411.19715) [@cui2025forensicsadapter]: ForAda, the other one.
 #
 # ## Next
 #

@@ -18,6 +18,7 @@ CLOSING = [
     "Further reading",
     "Next",
 ]
+BIBLIOGRAPHY = Path(__file__).resolve().parents[1] / "book" / "references.bib"
 ALWAYS = ["profile", "seed", "data_dir", "out_dir"]
 PARAMETER = re.compile(r"^([a-z_][a-z0-9_]*): (str|int|float|bool|list) = (\S.*?)  # (\S.*)$")
 ABSOLUTE = re.compile(
@@ -96,6 +97,22 @@ def sections(path: Path) -> list[str]:
         n = len(re.findall(r"^[-*] \S", body.group(1), re.MULTILINE)) if body else 0
         if not low <= n <= high:
             problems.append(f"'{name}' needs {low} to {high} bullets ('- …'), found {n}")
+        if name == "Further reading" and body:
+            problems += _citations(body.group(1))
+    return problems
+
+
+def _citations(text: str) -> list[str]:
+    """Every item names its entry in the bibliography, and the entry is there."""
+    known = set(re.findall(r"^@\w+\{([^,]+),", BIBLIOGRAPHY.read_text("utf-8"), re.MULTILINE))
+    problems = []
+    for item in re.findall(r"^[-*] (\S.*)", text, re.MULTILINE):
+        keys = re.findall(r"\[@([^\]]+)\]", item)
+        if not keys:
+            problems.append(
+                f"further reading without a key of references.bib ([@key]): {item[:60]}"
+            )
+        problems += [f"no entry {key} in references.bib" for key in keys if key not in known]
     return problems
 
 

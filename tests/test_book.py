@@ -110,14 +110,14 @@ def small_repository(folder: Path) -> Path:
     shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "notebooks").mkdir()
     shutil.copy(ROOT / "tests" / "fixtures_nb" / "99_good.py", root / "notebooks")
-    chapters = [{"file": "notebooks/99_good"}, {"file": "book/status"}]
+    chapters = [{"file": f} for f in ("notebooks/99_good", "book/status", "book/references")]
     parts = [{"caption": "Chapters", "chapters": chapters}]
     toc = {"format": "jb-book", "root": "book/index", "parts": parts}
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc), "utf-8")
     text = "# Small\n\n[A chapter](../notebooks/99_good.ipynb), [status](status.md), $x^2$.\n"
     (root / "book" / "index.md").write_text(text, "utf-8")
     for page in (root / "book").glob("*.md"):
-        if page.stem != "index":
+        if page.stem not in ("index", "references"):
             page.unlink()
     done = make_book(root)
     assert done.returncode == 0, done.stderr

@@ -144,6 +144,8 @@ def test_the_good_notebook_is_good(notebook):
         ("from pathlib import Path\n", "from pathlib import *\n", "star"),
         ("# The same in three dimensions.", "# {cite}`wang2020`", "MyST"),
         ("# The same in three dimensions.", "# ![](x.png)", "alt text"),
+        (" [@wang2020alignment]", "", "without a key"),
+        ("[@wang2020alignment]", "[@wang2020]", "no entry wang2020 "),
     ],
 )
 def test_a_broken_notebook_is_found(notebook, old, new, found):
@@ -310,6 +312,14 @@ def test_the_title_of_a_figure_is_text_of_the_page_where_it_wraps():
 def test_what_a_reader_could_not_see_is_refused(data, found):
     with pytest.raises(nbfigures.FigureError, match=f"notebooks/01_x, code cell 1: .*{found}"):
         nbfigures.publish(one_output(data), "01_x")
+
+
+def test_a_key_becomes_a_citation_of_the_book():
+    text = "Wang and Isola [@wang2020alignment]: see [a link](x.md) and me@example.org"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    shown = nbfigures.publish(notebook, "01_x").cells[0].source
+    assert shown == text.replace("[@wang2020alignment]", "{cite}`wang2020alignment`")
+    assert notebook.cells[0].source == text
 
 
 def test_pictures_give_their_figure_its_height():

@@ -124,9 +124,9 @@ assert np.isclose(np.abs(ellipse[0]).max(), 2)
 # %% [markdown]
 # ## Further reading
 #
-# - [Wang and Isola, 2020](https://arxiv.org/abs/2005.10242): why the sphere.
-# - [Yermakov et al., 2025](https://arxiv.org/abs/2508.06248): the detector this book teaches.
-# - [McInnes et al., 2018](https://arxiv.org/abs/1802.03426): the map of the last chapter.
+# - [Wang and Isola, 2020](https://arxiv.org/abs/2005.10242) [@wang2020alignment]: why the sphere.
+# - [Yermakov et al., 2025](https://arxiv.org/abs/2508.06248) [@yermakov2025gend]: the detector this book teaches.
+# - [McInnes et al., 2018](https://arxiv.org/abs/1802.03426) [@mcinnes2018umap]: the map of the last chapter.
 
 # %% [markdown]
 # ## Next
