@@ -80,13 +80,18 @@ def plotly_html(figure: Mapping[str, Any], div_id: str, where: str) -> str:
         layout.pop("height", None)
     config = {"responsive": True, "displaylogo": False, **figure.get("config", {})}
     config.pop("plotlyServerURL", None)
+    narrow = "{...l, font: {...l.font, size: 11}}"
+    if aspect:  # what is written below a picture shrinks with it
+        size = "Math.min(11, Math.max(6, innerWidth / l.xaxis.range[1] / 8))"
+        texts = f"l.annotations?.map(a => ({{...a, font: {{...a.font, size: {size}}}}}))"
+        narrow = f"{{...l, annotations: {texts}}}"
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure class="gendkit-figure">{title}'
         f'<div id="{div_id}" class="gendkit-plot" role="img" aria-label="{html.escape(alt)}" '
         f'style="height:{height};width:100%"></div>'
         f"<script>Plotly.newPlot({_json(div_id)},{{data:{_json(figure.get('data', []))},"
-        f"layout:(l => innerWidth < {NARROW_PX} ? {{...l, font: {{...l.font, size: 11}}}} : l)"
+        f"layout:(l => innerWidth < {NARROW_PX} ? {narrow} : l)"
         f"({_json(layout)}),config:{_json(config)},frames:{_json(figure.get('frames', []))}}});"
         f"</script><noscript>{html.escape(alt)}</noscript>{below}</figure>"
     )
