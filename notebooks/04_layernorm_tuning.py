@@ -103,7 +103,8 @@ print(f"largest difference: {(through_norm - rescaled).abs().max():.1e}")
 # If the names missed a layer, or caught one too many, the two disagree.
 
 # %%
-detector = model.build(backbone, head="LinearNorm", feature_scale=10.0)
+scale = 10.0 if backbone == "embedded" else 1.0  # small features want a larger head
+detector = model.build(backbone, head="LinearNorm", feature_scale=scale)
 tuned = adapters.tune(detector)
 head = sum(p.numel() for p in adapters.active_head(tuned).parameters())
 by_peft, total = adapters.count_trainable(tuned)

@@ -62,6 +62,13 @@ def test_every_profile_file_belongs_to_a_notebook_and_its_keys_are_known():
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_every_notebook_has_parameters_of_the_larger_profiles(path):
+    for profile in ("demo", "full"):
+        file = ROOT / "notebooks" / "params" / profile / f"{path.stem}.yml"
+        assert file.is_file() and yaml.safe_load(file.read_text("utf-8")), file
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_notebook_runs(path):
     """The very run that the book shows: `make book` reuses it as long as nothing changes."""
     run = nbrun.run_notebook(path.with_suffix(".ipynb"))
