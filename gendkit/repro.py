@@ -230,6 +230,21 @@ def write_json(path: str | Path, data: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
+def link(source: Path, target: Path) -> None:
+    """Put a file in a second place, as a hard link where possible, else as a copy.
+
+    Args:
+        source: The file.
+        target: Where; replaced if it exists.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file as `write_json` writes it.
 

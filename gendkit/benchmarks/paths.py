@@ -1,7 +1,5 @@
 """Write crops and path lists in the layout that the official GenD code reads."""
 
-import os
-import shutil
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -10,7 +8,7 @@ from gendkit import manifest
 from gendkit.benchmarks.cards import CARDS
 from gendkit.benchmarks.groups import CDFV3, ROOT
 from gendkit.benchmarks.listed import DataError
-from gendkit.repro import atomic_path
+from gendkit.repro import atomic_path, link
 
 
 def write_lists(crops: str | Path, out: str | Path, part: str | None = None) -> pd.DataFrame:
@@ -106,18 +104,3 @@ def _list_of(dataset: str, role: str, source: str, part: str | None) -> str:
     if split.endswith("-"):  # part of the name of the list: FFIW/test-real.txt
         return f"{ROOT}/{base}/{split}{source}.txt"
     return "/".join(one for one in (ROOT, base, split, f"{source}.txt") if one)
-
-
-def link(source: Path, target: Path) -> None:
-    """Put a file in a second place, as a hard link where possible, else as a copy.
-
-    Args:
-        source: The file.
-        target: Where; replaced if it exists.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)

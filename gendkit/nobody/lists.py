@@ -7,14 +7,12 @@ layout here, as hard links, which take no room.
 Source: layout and label rule of the GenD code (arXiv 2508.06248).
 """
 
-import os
-import shutil
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from gendkit import manifest
-from gendkit.repro import atomic_path
+from gendkit.repro import atomic_path, link
 
 from . import shortcut
 
@@ -55,7 +53,7 @@ def write(crops: str | Path, out: str | Path) -> pd.DataFrame:
         )
     names = [f"{d}/{PurePosixPath(p).name}" for d, p in zip(folder, table["path"], strict=True)]
     for source, name in zip(table["path"], names, strict=True):
-        _link(manifest.resolve(crops.parent, source), out / name)
+        link(manifest.resolve(crops.parent, source), out / name)
     rows = []
     for (dataset, role, method), part in table.assign(line=names).groupby(
         ["dataset", "role", "method"], sort=True
@@ -65,15 +63,6 @@ def write(crops: str | Path, out: str | Path) -> pd.DataFrame:
             path.write_text("\n".join(sorted(part["line"])) + "\n", encoding="utf-8", newline="\n")
         rows.append([file, dataset, SPLITS[role], method, part["video_id"].nunique(), len(part)])
     return pd.DataFrame(rows, columns=["file", "set", "split", "source", "n_videos", "n_frames"])
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
 
 
 def write_pairs(folder: str | Path, seed: int = 0) -> list[Path]:

@@ -8,15 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .style import CLASSES, DASHES, FAKE, OTHERS, REAL, binary, count, f32, finish, line
+from .style import CLASSES, DASHES, FAKE, OTHERS, REAL, binary, count, f32, finish, line, need
 
 PREVALENCES = (0.5, 0.1, 0.01, 0.001)
-
-
-def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in table.columns]
-    if missing or table.empty:
-        raise ValueError(f"a table with rows and the columns {list(columns)}; missing {missing}")
 
 
 def score_strips(
@@ -93,7 +87,7 @@ def error_rates(
         ValueError: If a column is missing or there is no row.
     """
     columns = [f"{m}{end}" for m in measures for end in ("", "_low", "_high")]
-    _need(table, [by, "n_real", "n_fake", *columns])
+    need(table, [by, "n_real", "n_fake", *columns])
     names = {
         "fpr": ("false positive rate (reals)", REAL, "circle"),
         "tpr": ("true positive rate (fakes)", FAKE, "diamond"),
@@ -323,7 +317,7 @@ def risk_coverage(
         raise ValueError("no curve to draw; give name -> table")
     fig = go.Figure()
     for k, (name, table) in enumerate(curves.items()):
-        _need(table, ["coverage", "risk"])
+        need(table, ["coverage", "risk"])
         fig.add_scatter(
             x=f32(table["coverage"]), y=f32(table["risk"]), mode="lines", name=name,
             line={"color": OTHERS[k % len(OTHERS)], "dash": DASHES[k % len(DASHES)], "width": 2},
